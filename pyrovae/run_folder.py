@@ -20,6 +20,8 @@ METRICS = ("step", "epoch", "seconds", "train_bound", "validation_bound")
 ARRAYS = (
     "image_shape",  # (2,) rows and columns of one image
     "test_images",  # (n, D) test rows as the model saw them
+    "test_log_evidence",  # (N,) the best known log evidence of each test row, nats
+    "test_elbo",  # (N,) the ELBO of each test row, nats
     "samples",  # (m, D) draws of x from p(x, z)
     "sample_means",  # (m, D) the mean of p(x | z) at the same m values of z
     "reconstructions",  # (n, D) the mean of p(x | z) at a z of the guide, for test_images
@@ -50,9 +52,9 @@ class Record(TypedDict, total=False):
     objective_options: dict[str, Any]
     seed: int
     test_elbo: float | None  # mean over test rows
-    test_elbo_se: float | None  # standard error of that mean
+    test_elbo_se: float | None  # Monte Carlo standard error of that mean, these rows given
     test_log_evidence: float | None  # importance-sampling estimate, mean over test rows
-    test_log_evidence_se: float | None  # standard error of that mean
+    test_log_evidence_se: float | None  # Monte Carlo standard error of that mean
     exact_log_evidence: float | None  # closed form, mean over test rows; None if there is none
     inference_gap: float | None  # log evidence less ELBO, nats per datapoint
     train_seconds: float | None  # wall clock
@@ -61,6 +63,7 @@ class Record(TypedDict, total=False):
     epochs: int | None
     steps: int | None
     k_hat_bad_share: float | None  # share of test rows whose Pareto k-hat exceeds 0.7
+    command: str | None  # what to type to get this run again
     versions: dict[str, str]  # package name -> version
     not_finite: list[str]  # keys whose value was NaN or infinite, written here as None
 
