@@ -205,7 +205,7 @@ def _number(text: str | None) -> float:
 
 
 def _drop_cut_row(path: Path) -> int:
-    """Cut off a last line without its line end, which a crash left; the size in bytes that stays."""
+    """Cut off a last line without its line end (a crash left it); the bytes that stay."""
     if not path.is_file():
         return 0
     content = path.read_bytes()
