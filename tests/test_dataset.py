@@ -118,7 +118,7 @@ def test_supports():
     assert Form("binary", levels=2).support == "binary"
 
 
-@pytest.fixture()
+@pytest.fixture
 def data():
     rows = [Rows(GREY[n : n + 20], torch.zeros(20, dtype=torch.long)) for n in (0, 20, 40)]
     form = Form("dequantized", levels=17)

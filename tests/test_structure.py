@@ -1,0 +1,175 @@
+"""The rules of the house that a machine can hold."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pyrovae"
+SOURCES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+FOLDERS_OF_PARTS = ("data", "evidence", "guides", "models", "objectives")
+
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "notebooks",
+    "pyproject.toml",
+    "pyrovae",
+    "requirements.lock",
+    "scripts",
+    "tests",
+}
+
+# What runs code found in a file or a string, and what leaves traces outside the call.
+FORBIDDEN_CALLS = {
+    "__import__",
+    "cloudpickle.load",
+    "eval",
+    "exec",
+    "joblib.load",
+    "np.random.seed",
+    "numpy.random.seed",
+    "os.system",
+    "torch.load",
+    "torch.save",
+    "yaml.load",
+    "yaml.unsafe_load",
+}
+FORBIDDEN_IMPORTS = {"dill", "pickle", "shelve"}
+PRINTS_OR_EXITS = {"exit", "print", "quit", "sys.exit", "sys.stdout.write", "sys.stderr.write"}
+
+
+def dotted(node):
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def calls(tree):
+    return [(dotted(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def is_true(keywords, name):
+    """Whether a keyword is given, and not as a plain false value."""
+    values = [keyword.value for keyword in keywords if keyword.arg == name]
+    return any(not isinstance(value, ast.Constant) or value.value for value in values)
+
+
+def unsafe(tree):
+    found = [name for name, _ in calls(tree) if name in FORBIDDEN_CALLS]
+    found += ["allow_pickle" for _, call in calls(tree) if is_true(call.keywords, "allow_pickle")]
+    found += ["shell=True" for _, call in calls(tree) if is_true(call.keywords, "shell")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.split(".")[0] in FORBIDDEN_IMPORTS]
+        elif isinstance(node, ast.ImportFrom) and node.module in FORBIDDEN_IMPORTS:
+            found.append(node.module)
+    return found
+
+
+def test_the_check_for_unsafe_calls_finds_them():
+    planted = "import pickle\nnp.load(f, allow_pickle=True)\ntorch.load(f)\neval('1')\n"
+    assert sorted(unsafe(ast.parse(planted))) == ["allow_pickle", "eval", "pickle", "torch.load"]
+    assert unsafe(ast.parse("np.load(f, allow_pickle=False); model.eval()")) == []
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_read_can_run_code(name):
+    assert unsafe(ast.parse(SOURCES[name].read_text())) == []
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if n != "pyrovae/cli.py"])
+def test_only_the_command_line_prints_or_exits(name):
+    tree = ast.parse(SOURCES[name].read_text())
+    assert [call for call, _ in calls(tree) if call in PRINTS_OR_EXITS] == []
+
+
+@pytest.mark.parametrize("name", [n for n in SOURCES if n != "pyrovae/experiment.py"])
+def test_only_an_experiment_seeds_everything(name):
+    tree = ast.parse(SOURCES[name].read_text())
+    assert [call for call, _ in calls(tree) if call == "pyro.set_rng_seed"] == []
+
+
+def length(node):
+    """Lines of a function less its docstring."""
+    lines = node.end_lineno - node.lineno + 1
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return lines - (first.end_lineno - first.lineno + 1 if is_docstring else 0)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_holds_one_idea(name):
+    text = SOURCES[name].read_text()
+    assert text.count("\n") <= 250
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = {
+        node.name: length(node)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, functions) and length(node) > 40
+    }
+    assert long == {}
+
+
+def test_nothing_is_left_for_later():
+    marks = ("TO" + "DO", "FIX" + "ME", "X" + "XX", "pytest.mark.sk" + "ip", "xf" + "ail")
+    paths = [*SOURCES.values(), *(ROOT / "tests").rglob("*.py")]
+    assert [(p.name, m) for p in paths for m in marks if m in p.read_text()] == []
+
+
+def test_the_top_level_holds_what_it_should():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    # A copy without its history has no list of tracked files, and nothing to add by mistake.
+    assert {name.split("/")[0] for name in tracked.stdout.splitlines()} <= TOP_LEVEL
+    assert set(os.listdir(ROOT)) >= TOP_LEVEL - {"notebooks"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS_OF_PARTS)
+def test_every_part_explains_itself_by_an_example(folder):
+    module = importlib.import_module(f"pyrovae.{folder}")
+    assert module.__all__
+    for name in module.__all__:
+        documentation = getattr(module, name).__doc__ or ""
+        assert ">>>" in documentation, f"{folder}.{name} shows no example in its docstring"
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.mark.parametrize("module", ["pyrovae", "pyrovae.report", "pyrovae.records", "pyrovae.cli"])
+def test_what_needs_no_tensors_loads_no_torch(module):
+    code = f"import sys, {module}; print(*({{'torch', 'pyro'}} & set(sys.modules)))"
+    assert run_python(code) == []
+
+
+def test_functions_are_not_hidden_by_the_modules_that_define_them():
+    code = (
+        "import pyrovae, pyrovae.fit, pyrovae.log_weights\n"
+        "from pyrovae import fit, log_weights\n"
+        "from pyrovae.fit import fit as same\n"
+        "print(fit is same is pyrovae.fit, pyrovae.log_weights is log_weights, callable(fit))"
+    )
+    assert run_python(code) == ["True", "True", "True"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    pyrovae = importlib.import_module("pyrovae")
+    assert set(pyrovae.__all__) <= set(dir(pyrovae))
+    with pytest.raises(AttributeError, match="no attribute 'elbow'; it offers SVI, data"):
+        getattr(pyrovae, "elbow")  # noqa: B009
