@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from pyrovae.dataset import generator_from
+from pyrovae.seeds import generator_from
 
 
 class Batches:

@@ -1,4 +1,4 @@
-"""A data set: stored rows in three parts, and how a row is turned into what a model sees.
+"""A data set: stored rows in three parts, and the form in which a model sees them.
 
 What is stored never changes; noise (dequantization, binarisation) is drawn when rows are visited:
 anew at every visit in training, and once, by the split seed, for the numbers that are reported.
@@ -14,35 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.forms import Form
+from pyrovae.seeds import generator_from
+
 Part = Literal["train", "validation", "test"]
-FormName = Literal["dequantized", "binary", "grey", "real"]
-Binarisation = Literal["dynamic", "static", "threshold"]
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
-_FORMS = ("dequantized", "binary", "grey", "real")
-_BINARISATIONS = ("dynamic", "static", "threshold")
-
-
-def generator_from(*numbers: int) -> torch.Generator:
-    """A generator of its own for a purpose, named by numbers (a seed, an epoch, a batch ...).
-
-    Different numbers give independent streams; the global random state is not touched.
-
-    Raises:
-        TypeError: a number is no integer.
-        ValueError: a number is negative.
-
-    >>> one, other = generator_from(0, 7), generator_from(0, 7)
-    >>> bool(torch.rand((), generator=one) == torch.rand((), generator=other))
-    True
-    """
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise TypeError(f"a seed must be a whole number, got {number!r}")
-        if number < 0:
-            raise ValueError(f"a seed must not be negative, got {number}")
-    words = np.random.SeedSequence([len(numbers), *map(int, numbers)]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,102 +39,6 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.stored)
-
-
-@dataclass(frozen=True)
-class Form:
-    """How stored rows become what a model sees; part of every result.
-
-    `dequantized`: (grey + u) / levels with u uniform on [0, 1), so that a density on [0, 1]^D is a
-    lower bound of the discrete probability of the grey levels, after D log(levels) is subtracted,
-    and densities are comparable between models (Theis, van den Oord & Bethge 2016, A note on the
-    evaluation of generative models). `binary`: 0 or 1, by `binarisation`. `grey`: the level scaled
-    to [0, 1]. `real`: as stored.
-
-    Args:
-        name: one of the four.
-        levels: number of grey levels; stored values are 0 ... levels - 1. Not for `real`.
-        binarisation: `dynamic` (1 with probability grey, anew at every visit), `static` (the same,
-            drawn once for all), `threshold` (grey of one half or more). Only for `binary`, where
-            `dynamic` is the default.
-
-    Raises:
-        TypeError: an option that does not apply to this form.
-        ValueError: an unknown name.
-
-    >>> x = Form("dequantized", levels=4).visit(torch.tensor([[0, 3]]), generator_from(0))
-    >>> (4 * x).floor()
-    tensor([[0., 3.]])
-    """
-
-    name: FormName
-    levels: int | None = None
-    binarisation: Binarisation | None = None
-
-    def __post_init__(self) -> None:
-        if self.name not in _FORMS:
-            raise ValueError(f"unknown form {self.name!r}; known are {', '.join(_FORMS)}")
-        if self.name != "binary" and self.binarisation is not None:
-            raise TypeError(f"binarisation={self.binarisation!r} needs form='binary', not {self!s}")
-        if self.name == "binary" and self.binarisation is None:
-            object.__setattr__(self, "binarisation", "dynamic")
-        if self.name == "binary" and self.binarisation not in _BINARISATIONS:
-            known = ", ".join(_BINARISATIONS)
-            raise ValueError(f"unknown binarisation {self.binarisation!r}; known are {known}")
-        if (self.levels is None) != (self.name == "real"):
-            raise TypeError("levels is for grey values: every form but 'real' needs it")
-
-    def __str__(self) -> str:
-        return repr(self.name)
-
-    @property
-    def support(self) -> Literal["real", "unit", "binary"]:
-        """Where values lie: any number, [0, 1], or exactly 0 and 1."""
-        if self.name in ("real", "binary"):
-            return self.name
-        return "unit"
-
-    def store(self, grey: Tensor, generator: torch.Generator) -> Tensor:
-        """What to keep of grey levels: all, unless they are binarised once for all.
-
-        Args:
-            grey: (n, D) levels.
-            generator: of the draw of a static binarisation.
-
-        Returns:
-            (n, D) of the same type; 0 and levels - 1 where binarised.
-        """
-        if self.levels is None or self.binarisation not in ("static", "threshold"):
-            return grey
-        share = grey.float() / (self.levels - 1)
-        limit = 0.5 if self.binarisation == "threshold" else _uniform(share, generator)
-        ones = share >= limit if self.binarisation == "threshold" else share > limit
-        return (ones * (self.levels - 1)).to(grey.dtype)
-
-    def visit(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What a model sees of stored rows, with its noise drawn now.
-
-        Args:
-            stored: (B, D), from `store`.
-            generator: of the noise, on the same device; None takes the global one.
-
-        Returns:
-            (B, D) of the default floating type.
-        """
-        x = stored.to(torch.get_default_dtype())
-        if self.levels is None:
-            return x
-        if self.name == "dequantized":
-            return (x + _uniform(x, generator)) / self.levels
-        x = x / (self.levels - 1)
-        if self.binarisation == "dynamic":
-            return (x > _uniform(x, generator)).to(x.dtype)
-        return x
-
-
-def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    # Always drawn in single precision: one test set, whatever the default type.
-    return torch.rand(like.shape, generator=generator, device=like.device, dtype=torch.float32)
 
 
 @dataclass(frozen=True, eq=False)

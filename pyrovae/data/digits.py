@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from pyrovae.dataset import Binarisation, DataSet, Form, FormName, Rows, generator_from
+from pyrovae.dataset import DataSet, Rows
+from pyrovae.forms import Binarisation, FormName, grey_form
+from pyrovae.seeds import generator_from
 
 _SPLIT = (1200, 200, 397)
 
@@ -19,8 +21,9 @@ class Digits(DataSet):
     themselves.
 
     Args:
-        form: `dequantized`, `binary` or `grey`; see `pyrovae.dataset.Form`.
-        binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only.
+        form: `dequantized`, `binary` or `grey`; see `pyrovae.forms.Form`.
+        binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
+            `dynamic` is the default.
         split_seed: which row is in which part, and the noise of validation and test rows.
 
     Raises:
@@ -43,9 +46,7 @@ class Digits(DataSet):
         binarisation: Binarisation | None = None,
         split_seed: int = 0,
     ) -> None:
-        if form == "real":
-            raise ValueError("the digits come as 'dequantized', 'binary' or 'grey', not 'real'")
-        made = Form(form, levels=17, binarisation=binarisation)
+        made = grey_form(form, binarisation, levels=17)
         images, classes = load_digits(return_X_y=True)
         grey = torch.from_numpy(images.astype(np.uint8))
         labels = torch.from_numpy(classes.astype(np.int64))
