@@ -9,6 +9,8 @@ inside count N / B times.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +19,9 @@ from typing import Any, Protocol, runtime_checkable
 import pyro
 import torch
 from pyro import poutine
+from pyro.nn import PyroModule
 from pyro.poutine.util import site_is_subsample
-from torch import Tensor
+from torch import Tensor, nn
 
 Program = Callable[..., Any]
 
@@ -76,13 +79,42 @@ def data_plate(batch_size: int, index: Tensor | None = None, size: int | None = 
     return pyro.plate("data", size, subsample=rows, dim=-1)
 
 
+def modules_of(*programs: Program) -> list[nn.Module]:
+    """Return the modules that some programs are, belong to, or refer to by name, each once.
+
+    A method of a module stands for the module; a function for the modules among its closure and the
+    globals it names.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> modules_of(lambda x: layer(x)) == [layer]
+        True
+    """
+    found: dict[int, nn.Module] = {}
+    for program in programs:
+        while isinstance(program, functools.partial) or hasattr(program, "__wrapped__"):
+            program = getattr(program, "func", None) or program.__wrapped__  # type: ignore[attr-defined]
+        owner = getattr(program, "__self__", program)
+        named = [owner]
+        if inspect.isfunction(owner):
+            variables = inspect.getclosurevars(owner)
+            named = [*variables.nonlocals.values(), *variables.globals.values()]
+        found.update({id(module): module for module in named if isinstance(module, nn.Module)})
+    return list(found.values())
+
+
 @contextmanager
-def own_parameters() -> Iterator[None]:
+def own_parameters(*programs: Program) -> Iterator[None]:
     """Let every ``PyroModule`` use its own parameters, not those of the global store.
 
     By default two modules whose attributes have the same names share parameters through Pyro's global
     store; a library that holds several models at once cannot live with that.
     """
+    for module in modules_of(*programs):
+        for part in module.modules():
+            if isinstance(part, PyroModule) and not hasattr(part._pyro_context, "param_state"):
+                # Pyro makes this only for modules that were built under the setting below.
+                part._pyro_context.param_state = {"params": {}, "constraints": {}}
     with pyro.settings.context(module_local_params=True):
         yield
 
@@ -123,7 +155,7 @@ def check(model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:
         ValueError: the guide misses the latent site 'z' of the model: add pyro.sample('z', ...) to it, or \
 mark the model's site with infer={'enumerate': 'parallel'} to have it summed out
     """
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
             *args, **kwargs

@@ -1,0 +1,65 @@
+"""A guide with its own parameters for every datapoint."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae.families import make_family
+from pyrovae.programs import data_plate
+
+
+class PerDatapoint(PyroModule):
+    r"""A guide with its own parameters for every datapoint, found by the row's index.
+
+    .. math:: q(z_n \mid x_n) = \text{family}(z_n;\, \lambda_n), \qquad n = 1 \dots N
+
+    Args:
+        size: N, rows in the data set.
+        latent: L, latent dimensions (for ``"categorical"``, the number of categories).
+        family: ``"diagonal"``, ``"full"`` or another of `pyrovae.families.FAMILIES`.
+
+    Raises:
+        ValueError: an unknown family, a size below 1, or a batch that is not the whole data set and
+            comes without ``index``.
+
+    Source: Stochastic variational inference (Hoffman, Blei, Wang & Paisley, 2013), its local parameters.
+
+    How to read it: no amortization gap once it has converged, but the number of parameters grows with
+    N, and a row that was not in training has none: see `pyrovae.refit`.
+
+    Example:
+        >>> import torch
+        >>> guide = PerDatapoint(size=10, latent=2)
+        >>> guide(torch.zeros(3, 64), index=torch.tensor([0, 4, 9]), size=10).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, size: int, latent: int, *, family: str = "diagonal") -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size is {size}: a table needs at least one row")
+        self.size = size
+        self.latent = latent
+        self.family_name = family
+        self.family = make_family(family, latent)
+        self.table = nn.Parameter(torch.zeros(size, self.family.size))
+
+    def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Draw z for the rows ``index`` of the data set: (..., B, L), or (..., B) for a category."""
+        if index is None and len(x) != self.size:
+            raise ValueError(
+                f"the table of this guide has {self.size} rows but the batch has {len(x)}: pass the rows' "
+                "numbers as index=, or fit rows that were not in training with pyrovae.refit"
+            )
+        parameters = self.table if index is None else self.table[index]
+        with data_plate(len(x), index, size):
+            z: Tensor = pyro.sample("z", self.family.distribution(parameters))
+        return z
+
+    def for_rows(self, size: int) -> PerDatapoint:
+        """Return a new, unfitted guide of the same family for ``size`` other rows."""
+        guide = PerDatapoint(size, self.latent, family=self.family_name)
+        return guide.to(self.table)

@@ -1,0 +1,192 @@
+"""A mixture of Gaussians."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae.families import lower_triangle
+from pyrovae.programs import data_plate
+
+Covariance = Literal["full", "diagonal", "tied", "spherical"]
+COVARIANCES: tuple[Covariance, ...] = ("full", "diagonal", "tied", "spherical")
+
+
+class GaussianMixture(PyroModule):
+    r"""A mixture of Gaussians: a category picks one of C normals.
+
+    .. math:: z \sim \text{Categorical}(\pi), \qquad x \mid z \sim N(\mu_z, \Sigma_z), \qquad
+              p(x) = \sum_c \pi_c N(x; \mu_c, \Sigma_c)
+
+    ``z`` is marked for enumeration: under a guide that does not draw it, it is summed out exactly.
+
+    Args:
+        features: D, observed dimensions.
+        components: C, how many normals.
+        covariance: ``"full"``, ``"diagonal"``, ``"tied"`` (one full matrix for all) or ``"spherical"``.
+        floor: the least variance a dimension may have, in squared units of x; keeps a component from
+            collapsing onto one datapoint, where the likelihood has no maximum.
+
+    Raises:
+        ValueError: a size below 1, a negative floor or an unknown covariance.
+
+    Source: Pattern recognition and machine learning (Bishop, 2006), section 9.2.
+
+    How to read it: the discrete latent-variable model whose evidence and posterior are exact, and the
+    baseline every deep model should beat.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+        >>> model = GaussianMixture(5, components=3)
+        >>> model.initialise(x)
+        >>> model.exact_log_evidence(x).shape
+        torch.Size([100])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        components: int = 10,
+        covariance: Covariance = "diagonal",
+        floor: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if features < 1 or components < 1:
+            raise ValueError(
+                f"features is {features} and components {components}: each must be at least 1"
+            )
+        if covariance not in COVARIANCES:
+            raise ValueError(
+                f"covariance is {covariance!r}: the known ones are {', '.join(COVARIANCES)}"
+            )
+        if not floor >= 0:
+            raise ValueError(f"floor is {floor}: a variance is not negative")
+        self.features = features
+        self.components = components
+        self.latent = components
+        self.covariance = covariance
+        self.floor = floor
+        shape = {
+            "full": (components, features),
+            "diagonal": (components, features),
+            "tied": (features,),
+            "spherical": (components, 1),
+        }[covariance]
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(torch.randn(components, features))
+        self.log_variance = nn.Parameter(torch.zeros(shape))
+        if covariance in ("full", "tied"):
+            below = features * (features - 1) // 2
+            self.below = nn.Parameter(torch.zeros(*shape[:-1], below))
+
+    @property
+    def weights(self) -> Tensor:
+        """Probabilities of the components, (C,)."""
+        return self.logits.softmax(-1)
+
+    def prior(self) -> TorchDistribution:
+        """p(z), event shape ()."""
+        return dist.Categorical(logits=self.logits)
+
+    def decode(self, z: Tensor) -> TorchDistribution:
+        """p(x | z) for categories ``z`` (...,), event shape (D,)."""
+        scale = (self.floor + self.log_variance.exp()).sqrt()
+        if self.covariance in ("diagonal", "spherical"):
+            return dist.Normal(self.loc[z], scale.expand_as(self.loc)[z]).to_event(1)
+        scale_tril = lower_triangle(scale, self.below)
+        if self.covariance == "full":
+            scale_tril = scale_tril[z]
+        return dist.MultivariateNormal(self.loc[z], scale_tril=scale_tril)
+
+    def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Draw z and observe ``x``: (B, D)."""
+        with data_plate(len(x), index, size):
+            z: Tensor = pyro.sample("z", self.prior(), infer={"enumerate": "parallel"})
+            pyro.sample("x", self.decode(z), obs=x)
+        return z
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """Log p(x, z) for every category: (B, C), in nats."""
+        every = torch.arange(self.components, device=x.device)
+        return self.logits.log_softmax(-1) + self.decode(every).log_prob(x.unsqueeze(-2))
+
+    def posterior(self, x: Tensor) -> TorchDistribution:
+        """p(z | x), the responsibilities, for each row of ``x``: event shape ()."""
+        return dist.Categorical(logits=self.log_joint(x))
+
+    def exact_log_evidence(self, x: Tensor) -> Tensor:
+        """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats."""
+        return self.log_joint(x).logsumexp(-1)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, seed: int = 0, restarts: int = 1) -> None:
+        """Start from the clusters that k-means, begun by k-means++, finds in ``x`` (N, D).
+
+        Args:
+            x: the training data.
+            seed: of k-means++; the global random states are left as they were.
+            restarts: how many times k-means is begun; the best is kept.
+        """
+        from sklearn.cluster import KMeans
+
+        if len(x) < self.components:
+            raise ValueError(
+                f"the data have {len(x)} rows and the mixture {self.components} components: "
+                "it needs at least one row for each"
+            )
+        data = x.detach().cpu().double().numpy()
+        labels = KMeans(self.components, n_init=restarts, random_state=seed).fit(data).labels_
+        responsibilities = np.eye(self.components)[labels]
+        self.maximise_likelihood(x, torch.as_tensor(responsibilities))
+
+    @torch.no_grad()
+    def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
+        """The M-step of EM: set the parameters from ``x`` (N, D) and p(z | x) (N, C), plus the floor."""
+        x, responsibilities = x.double(), responsibilities.double()
+        counts = responsibilities.sum(0) + 10 * torch.finfo(torch.float64).eps
+        loc = responsibilities.mT @ x / counts[:, None]
+        if self.covariance in ("diagonal", "spherical"):
+            covariances = responsibilities.mT @ x.square() / counts[:, None] - loc.square()
+            if self.covariance == "spherical":
+                covariances = covariances.mean(-1, keepdim=True)
+            covariances = covariances.clamp(min=0.0) + self.floor
+        elif self.covariance == "tied":
+            covariances = (x.mT @ x - (counts * loc.mT) @ loc) / counts.sum()
+            covariances = covariances + self.floor * torch.eye(self.features, dtype=x.dtype)
+        else:
+            centred = x[None] - loc[:, None]
+            weighted = responsibilities.mT[:, None] * centred.mT
+            covariances = weighted @ centred / counts[:, None, None]
+            covariances = covariances + self.floor * torch.eye(self.features, dtype=x.dtype)
+        self.set_parameters(counts / counts.sum(), loc, covariances)
+
+    @torch.no_grad()
+    def set_parameters(self, weights: Tensor, loc: Tensor, covariances: Tensor) -> None:
+        """Set the parameters from weights (C,), means (C, D) and covariances as scikit-learn shapes them.
+
+        Args:
+            weights: probabilities of the components.
+            loc: their means.
+            covariances: (C, D, D) full, (C, D) diagonal, (D, D) tied, (C,) or (C, 1) spherical.
+        """
+        self.logits.copy_(torch.as_tensor(weights).log())
+        self.loc.copy_(torch.as_tensor(loc))
+        variance = torch.as_tensor(covariances)
+        if self.covariance == "spherical":
+            variance = variance.reshape(-1, 1)
+        elif self.covariance in ("full", "tied"):
+            cholesky = torch.linalg.cholesky(variance)
+            rows, columns = torch.tril_indices(self.features, self.features, -1)
+            self.below.copy_(cholesky[..., rows, columns])
+            variance = cholesky.diagonal(dim1=-2, dim2=-1).square()
+        tiny = torch.finfo(self.log_variance.dtype).tiny
+        self.log_variance.copy_((variance - self.floor).clamp(min=tiny).log())

@@ -1,0 +1,135 @@
+"""Probabilistic principal component analysis."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae.families import positive
+from pyrovae.programs import data_plate
+
+
+class ProbabilisticPCA(PyroModule):
+    r"""Probabilistic principal component analysis: a linear map of a normal, plus noise.
+
+    .. math:: z \sim N(0, I_L), \qquad x \mid z \sim N(W z + \mu, \sigma^2 I_D), \qquad
+              p(x) = N(\mu, W W^\top + \sigma^2 I)
+
+    Args:
+        features: D, observed dimensions.
+        latent: L, latent dimensions.
+
+    Raises:
+        ValueError: a size below 1.
+
+    Source: Probabilistic principal component analysis (Tipping & Bishop, 1999).
+
+    How to read it: the simplest continuous latent-variable model; evidence, posterior and maximum
+    likelihood are all known in closed form, so it checks every approximation.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+        >>> model = ProbabilisticPCA(5, latent=2)
+        >>> model.maximise_likelihood(x)
+        >>> model.exact_log_evidence(x).shape
+        torch.Size([100])
+    """
+
+    def __init__(self, features: int, *, latent: int = 10) -> None:
+        super().__init__()
+        if features < 1 or latent < 1:
+            raise ValueError(f"features is {features} and latent {latent}: each must be at least 1")
+        self.features = features
+        self.latent = latent
+        self.loc = nn.Parameter(torch.zeros(features))
+        self.weight = nn.Parameter(0.1 * torch.randn(features, latent))
+        self.raw_scale = nn.Parameter(torch.zeros(()))
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation of the noise, a scalar, in units of x."""
+        return positive(self.raw_scale)
+
+    def prior(self) -> TorchDistribution:
+        """p(z), event shape (L,)."""
+        return dist.Normal(self.loc.new_zeros(self.latent), 1.0).to_event(1)
+
+    def decode(self, z: Tensor) -> TorchDistribution:
+        """p(x | z) for ``z`` (..., L), event shape (D,)."""
+        return dist.Normal(z @ self.weight.mT + self.loc, self.scale).to_event(1)
+
+    def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
+        """Draw z and observe ``x``: (B, D)."""
+        with data_plate(len(x), index, size):
+            z: Tensor = pyro.sample("z", self.prior())
+            pyro.sample("x", self.decode(z), obs=x)
+        return z
+
+    def _precision(self) -> Tensor:
+        """M = W' W + sigma^2 I, (L, L)."""
+        eye = torch.eye(self.latent, dtype=self.loc.dtype, device=self.loc.device)
+        return self.weight.mT @ self.weight + self.scale.square() * eye
+
+    def posterior(self, x: Tensor) -> TorchDistribution:
+        """p(z | x) = N(M^-1 W' (x - mu), sigma^2 M^-1) for each row of ``x``: event shape (L,)."""
+        cholesky = torch.linalg.cholesky(self._precision())
+        loc = torch.cholesky_solve(self.weight.mT @ (x - self.loc).mT, cholesky).mT
+        covariance = self.scale.square() * torch.cholesky_inverse(cholesky)
+        return dist.MultivariateNormal(loc, scale_tril=torch.linalg.cholesky(covariance))
+
+    def exact_log_evidence(self, x: Tensor) -> Tensor:
+        """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats; costs B D L, not B D^2."""
+        centred = x - self.loc
+        variance = self.scale.square()
+        cholesky = torch.linalg.cholesky(self._precision())
+        projected = torch.linalg.solve_triangular(
+            cholesky, self.weight.mT @ centred.mT, upper=False
+        )
+        quadratic = (centred.square().sum(-1) - projected.square().sum(0)) / variance
+        log_det = 2.0 * cholesky.diagonal().log().sum()
+        log_det = log_det + (self.features - self.latent) * variance.log()
+        return -0.5 * (self.features * math.log(2.0 * math.pi) + log_det + quadratic)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, seed: int = 0) -> None:
+        """Put the mean and the noise where the data ``x`` (N, D) are; ``seed`` draws the weights."""
+        generator = torch.Generator().manual_seed(seed)
+        spread = x.std(0).square().mean().sqrt()
+        self.loc.copy_(x.mean(0))
+        self.weight.copy_(0.1 * spread * torch.randn(self.weight.shape, generator=generator))
+        self._set_scale(spread)
+
+    @torch.no_grad()
+    def maximise_likelihood(self, x: Tensor) -> None:
+        """Set the parameters to the closed-form maximum of the likelihood of ``x`` (N, D).
+
+        Raises:
+            ValueError: no dimension is left for the noise (latent is not below features).
+        """
+        if self.latent >= self.features:
+            raise ValueError(
+                f"latent is {self.latent} and features {self.features}: the maximum of the likelihood "
+                "needs at least one dimension of noise"
+            )
+        loc = x.mean(0)
+        centred = x - loc
+        covariance = centred.mT @ centred / len(x)
+        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = values.flip(0), vectors.flip(1)
+        variance = values[self.latent :].mean()
+        kept = (values[: self.latent] - variance).clamp(min=0.0).sqrt()
+        self.loc.copy_(loc)
+        self.weight.copy_(vectors[:, : self.latent] * kept)
+        self._set_scale(variance.sqrt())
+
+    def _set_scale(self, scale: Tensor) -> None:
+        # The inverse of `positive`, written so that a small scale loses no digits.
+        shift = math.log(math.e - 1.0)
+        self.raw_scale.copy_(scale + torch.log(-torch.expm1(-scale)) - shift)

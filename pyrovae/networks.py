@@ -1,0 +1,69 @@
+"""Encoders and decoders: plain `torch.nn` modules that know nothing of probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "softplus": nn.Softplus,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron with a linear last layer, for any number of leading dimensions.
+
+    Args:
+        inputs: size of the last dimension of what comes in.
+        outputs: size of the last dimension of what comes out.
+        hidden: sizes of the hidden layers, from input to output; may be empty.
+        activation: what follows each hidden layer, one of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: an unknown activation, or a size below 1.
+
+    Example:
+        >>> import torch
+        >>> MLP(3, 2, hidden=(5,))(torch.zeros(7, 4, 3)).shape
+        torch.Size([7, 4, 2])
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, hidden: Sequence[int] = (), activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is {activation!r}: the known ones are {', '.join(ACTIVATIONS)}"
+            )
+        sizes = [inputs, *hidden, outputs]
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"layer sizes are {sizes}: each must be at least 1")
+        layers: list[nn.Module] = []
+        for here, there in pairwise(sizes):
+            layers += [nn.Linear(here, there), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers[:-1])
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        result: Tensor = self.layers(x)
+        return result
+
+    @property
+    def last(self) -> nn.Linear:
+        """The last, linear layer."""
+        layer = self.layers[-1]
+        if not isinstance(layer, nn.Linear):
+            raise TypeError("the last layer of an MLP is linear")
+        return layer
