@@ -1,0 +1,187 @@
+"""The state of a run on disk: a flat dictionary of tensors, and JSON beside it.
+
+``NAME.safetensors`` holds the tensors and nothing else; ``NAME.json``, written last, is the manifest:
+the size and SHA-256 of the tensor file, every tensor's shape and dtype, and the metadata. A file that
+does not match its manifest is refused before a tensor is built, and nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as build_tensors
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from pyrovae.files import read_json, write_atomically, write_json
+
+SCHEMA = 1
+
+
+def save(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
+    """Write a state, so that a crash leaves the whole of it or none of it.
+
+    Args:
+        path: the tensor file, ``NAME.safetensors``; the manifest lies beside it as ``NAME.json``. Give
+            every checkpoint of a run a name of its own: overwriting one loses it if the machine stops
+            between the two files.
+        tensors: name -> tensor, any shape, dtype and device.
+        metadata: whatever JSON holds.
+
+    Raises:
+        OSError: the folder cannot be written.
+        TypeError: metadata that JSON cannot hold.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> save(f"{folder.name}/state.safetensors", {"loc": torch.zeros(2)}, {"step": 3})
+        >>> load(f"{folder.name}/state.safetensors")
+        ({'loc': tensor([0., 0.])}, {'step': 3})
+    """
+    target = Path(path)
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    content = to_bytes(ready)
+    manifest = {
+        "schema": SCHEMA,
+        "file": target.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "tensors": {name: _describe(tensor) for name, tensor in ready.items()},
+        "metadata": dict(metadata),
+    }
+    json.dumps(manifest)  # refuse what JSON cannot hold before anything is written
+    target.with_suffix(".json").unlink(missing_ok=True)
+    write_atomically(target, content)
+    write_json(target.with_suffix(".json"), manifest)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a state that `save` wrote.
+
+    Returns:
+        The tensors, on the CPU, and the metadata.
+
+    Raises:
+        ValueError: a file is missing, damaged, of another version, or not a regular file.
+    """
+    target = Path(path)
+    manifest = _read_manifest(target)
+    content = _read_regular(target, manifest["bytes"])
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+        raise ValueError(
+            f"{target} is damaged: its SHA-256 is not the one in {target.with_suffix('.json').name}. "
+            "Nothing of it was loaded; use another checkpoint."
+        )
+    try:
+        tensors = build_tensors(content)
+    except Exception as error:  # safetensors raises several kinds of its own
+        raise ValueError(f"{target} is not a safetensors file: {error}.") from error
+    if {name: _describe(tensor) for name, tensor in tensors.items()} != manifest["tensors"]:
+        raise ValueError(f"{target} holds other tensors than its manifest lists.")
+    return tensors, manifest["metadata"]
+
+
+def parameters(**modules: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of modules, flat, each under its module's name.
+
+    What two modules share (a guide that holds its model) is listed once, under the first.
+
+    >>> sorted(parameters(model=nn.Linear(2, 1), guide=nn.Linear(1, 1, bias=False)))
+    ['guide.weight', 'model.bias', 'model.weight']
+    """
+    return dict(_named(modules))
+
+
+def restore(tensors: Mapping[str, Tensor], **modules: nn.Module) -> None:
+    """Put tensors back into the modules that `parameters` took them from.
+
+    Args:
+        tensors: name -> tensor; only names that start with a module's name and a dot are looked at.
+        **modules: the same modules, under the same names.
+
+    Raises:
+        ValueError: they are of another model: the sentence lists the names and shapes that differ.
+    """
+    own = parameters(**modules)
+    came = {k: v for k, v in tensors.items() if k.partition(".")[0] in modules}
+    differing = [f"{name} is not in the checkpoint" for name in own if name not in came]
+    differing += [f"{name} is only in the checkpoint" for name in came if name not in own]
+    differing += [
+        f"{name} has shape {tuple(came[name].shape)} there and {tuple(own[name].shape)} here"
+        for name in own
+        if name in came and came[name].shape != own[name].shape
+    ]
+    if differing:
+        shown = "; ".join(differing[:8]) + (
+            f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        )
+        raise ValueError(
+            f"The checkpoint is of another model or guide, or of other options: {shown}."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(came[name])
+
+
+def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    seen: set[int] = set()
+    for prefix, module in modules.items():
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield f"{prefix}.{name}", tensor
+
+
+def _describe(tensor: Tensor) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+
+
+def _read_manifest(target: Path) -> dict[str, Any]:
+    path = target.with_suffix(".json")
+    if not target.is_file() or not path.is_file():
+        raise ValueError(
+            f"There is no checkpoint {target}: it takes that file and {path.name} beside it."
+        )
+    manifest = read_json(path)
+    fields = {"bytes": int, "sha256": str, "tensors": dict, "metadata": dict}
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} is not a checkpoint of this version (schema {SCHEMA}): load it with the version "
+            "of pyrovae that wrote it."
+        )
+    for name, kind in fields.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(
+                f"{path} is damaged: its entry {name!r} is missing or no {kind.__name__}."
+            )
+    return manifest
+
+
+def _read_regular(path: Path, expected_bytes: int) -> bytes:
+    """The content of a regular file of that size; a link or a pipe is refused, never followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{path} is a link; a checkpoint is a regular file.") from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is not a regular file.")
+        if status.st_size != expected_bytes:
+            raise ValueError(
+                f"{path} is damaged: it has {status.st_size} bytes where {expected_bytes} were written."
+            )
+        return file.read()

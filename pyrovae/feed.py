@@ -1,0 +1,161 @@
+"""What a fit feeds its programs: batches of rows, and the arguments that go with them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from pyrovae.dataset import DataSet
+from pyrovae.programs import Program
+
+Data = DataSet | Tensor | ArrayLike
+
+
+@runtime_checkable
+class PerRow(Protocol):
+    """A guide with parameters of its own for every row: rows it was not fitted to need a new fit."""
+
+    def refitted(self, model: Program, x: Tensor, *, steps: int, seed: int) -> Program:
+        """A guide for the rows of ``x`` (B, D), fitted with the model frozen."""
+        ...
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Training rows on the device and in the precision of the programs.
+
+    Args:
+        stored: (N, D) training rows as stored.
+        data: the data set that turns stored rows into x, or None if they are x.
+        validation: (M, D) rows to validate on, or None.
+        extras: those of ``index`` and ``size`` that both programs take.
+        dtype: the precision of the programs.
+    """
+
+    stored: Tensor
+    data: DataSet | None
+    validation: Tensor | None
+    extras: frozenset[str]
+    dtype: torch.dtype
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return len(self.stored)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows lie."""
+        return self.stored.device
+
+    def batch(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        """The batch of these rows: x (B, D), its noise drawn now, and the keyword arguments."""
+        index = index.to(self.device)
+        x = self.stored[index]
+        if self.data is not None:
+            x = self.data.visit(x, _on(self.device, generator)).to(self.dtype)
+        available = {"index": index, "size": self.rows}
+        return x, {name: available[name] for name in available if name in self.extras}
+
+    def scale(self, batch_size: int) -> float:
+        """What a loss is divided by to give one batch's sum: the N / B of the plate, or 1."""
+        return self.rows / batch_size if "size" in self.extras else 1.0
+
+
+def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
+    """Check data and programs against each other, and put the data where the programs are.
+
+    Args:
+        data: a `DataSet`, or training rows (N, D).
+        validation: rows (M, D) to validate on, for data that is no `DataSet`; or None.
+        model: p(x, z).
+        guide: q(z | x).
+
+    Raises:
+        ValueError: data that is empty, not finite, or of another width than the model's ``features``.
+        TypeError: ``validation`` beside a `DataSet`, or a guide that takes ``index`` where the model
+            does not.
+    """
+    like = _first_parameter(model, guide)
+    if isinstance(data, DataSet):
+        if validation is not None:
+            raise TypeError("a DataSet has validation rows of its own: leave out validation=...")
+        stored = data.train.stored
+        fixed = data.fixed("validation") if len(data.validation) else None
+    else:
+        stored = torch.as_tensor(data).to(like.dtype)
+        fixed = None if validation is None else torch.as_tensor(validation)
+    _check_rows("training data", stored, model)
+    if fixed is not None:
+        _check_rows("validation data", fixed, model)
+        fixed = fixed.to(like)
+    return Feed(
+        stored=stored.to(like.device),
+        data=data if isinstance(data, DataSet) else None,
+        validation=None if isinstance(guide, PerRow) else fixed,
+        extras=_common_arguments(model, guide),
+        dtype=like.dtype,
+    )
+
+
+def modules(**programs: Program) -> dict[str, nn.Module]:
+    """Those of the programs that are modules, by name."""
+    return {name: program for name, program in programs.items() if isinstance(program, nn.Module)}
+
+
+def _common_arguments(model: Program, guide: Program) -> frozenset[str]:
+    takes_model, takes_guide = _takes(model), _takes(guide)
+    if "index" in takes_guide and "index" not in takes_model:
+        raise TypeError(
+            "the guide takes index=, the row numbers of the batch, and the model does not, so the two "
+            "cannot be called alike: write the model as forward(self, x, index=None, size=None)"
+        )
+    return frozenset(takes_model & takes_guide)
+
+
+def _takes(program: Program) -> set[str]:
+    call = program.forward if isinstance(program, nn.Module) else program
+    parameters = inspect.signature(call).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return {"index", "size"}
+    return {"index", "size"} & set(parameters)
+
+
+def _check_rows(what: str, rows: Tensor, model: Program) -> None:
+    if rows.ndim != 2:
+        raise ValueError(f"the {what} must have the shape (N, D); got {tuple(rows.shape)}")
+    if not len(rows):
+        raise ValueError(f"the {what} is empty: there must be at least one row")
+    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
+        bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
+        raise ValueError(
+            f"the {what} has NaN or infinite values in {len(bad)} of {len(rows)} rows (the first: row "
+            f"{bad[0]}): remove or replace them"
+        )
+    features = getattr(model, "features", None)
+    if isinstance(features, int) and features != rows.shape[1]:
+        raise ValueError(
+            f"the {what} has {rows.shape[1]} features, the model was made for {features}: make it with "
+            f"features={rows.shape[1]}"
+        )
+
+
+def _first_parameter(*programs: Program) -> Tensor:
+    """What says where the programs are: their first floating parameter, or torch's defaults."""
+    for module in modules(**{str(i): p for i, p in enumerate(programs)}).values():
+        for parameter in module.parameters():
+            if parameter.is_floating_point():
+                return parameter.detach()
+    return torch.empty(())
+
+
+def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """The generator, or one of the same seed where the rows are."""
+    if device.type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(generator.initial_seed())

@@ -1,0 +1,147 @@
+"""Fit a model and a guide to data: epochs, validation, early stopping, progress."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+import torch
+from numpy.typing import ArrayLike
+from pyro.infer import ELBO as PyroELBO
+from pyro.optim import PyroOptim
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyrovae import checkpoint
+from pyrovae.batches import Batches
+from pyrovae.feed import Data, Feed, feed, modules
+from pyrovae.loop import History, Trainer
+from pyrovae.objectives import ELBO
+from pyrovae.programs import Program, check
+from pyrovae.progress import FitProgress, Measurement
+from pyrovae.svi import SVI
+
+MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+
+
+def fit(
+    model: Program,
+    guide: Program,
+    data: Data,
+    objective: PyroELBO | None = None,
+    *,
+    optim: PyroOptim | Optimizer | MakeOptimizer | None = None,
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+    epochs: int = 100,
+    batch_size: int = 128,
+    patience: int | None = None,
+    validate_every: int = 1,
+    validation: Tensor | ArrayLike | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    on_epoch: Callable[[Measurement], None] | None = None,
+    label: str = "fit",
+) -> History:
+    r"""Train a model and a guide, and keep the parameters that were best on the validation rows.
+
+    .. math:: \max_{\theta, \phi} \; \frac1N \sum_n \mathcal{L}(x_n; \theta, \phi)
+
+    Noise of a `DataSet` (dequantization, binarisation) is drawn anew at every visit. A guide with
+    parameters for every row (`PerDatapoint`) cannot score rows it was not fitted to, so for it only the
+    training bound is tracked and the last parameters are kept.
+
+    Args:
+        model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
+        guide: q(z | x), a Pyro program with the same arguments.
+        data: a `DataSet`, or the training rows as an array (N, D).
+        objective: any `pyro.infer.ELBO`; by default the evidence lower bound.
+        optim: a function from parameters to a torch optimiser, such as
+            ``functools.partial(torch.optim.Adam, lr=1e-3)`` (the default), or an optimiser.
+        scheduler: a function from the optimiser to a learning-rate schedule, stepped once an epoch.
+        epochs: passes over the data.
+        batch_size: rows in a batch at most; batches of a pass are made as equal as they can be.
+        patience: stop after so many epochs without a better validation bound; None never stops early.
+        validate_every: epochs between two measurements of the validation bound.
+        validation: (M, D) validation rows where ``data`` is an array.
+        seed: of the order of the data, its noise, and the particles.
+        progress: show a bar on standard error.
+        on_epoch: called with a `Measurement` at the end of every epoch.
+        label: what the bar says is being fitted.
+
+    Returns:
+        A `History`.
+
+    Raises:
+        ValueError: the data is empty, not finite, or of another width than the model's ``features``; model
+            and guide do not fit together; an option out of its range.
+        TypeError: an option that does not apply, such as patience without validation rows.
+        FloatingPointError: the bound stopped being a number; the best parameters so far were restored.
+
+    Example:
+        >>> import pyrovae
+        >>> model = pyrovae.models.ProbabilisticPCA(2, latent=1)
+        >>> guide = pyrovae.guides.ExactPosterior(model)
+        >>> history = fit(model, guide, torch.randn(50, 2), epochs=3, progress=False)
+        >>> history.epoch.tolist()
+        [1, 2, 3]
+    """
+    _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
+    objective = ELBO() if objective is None else objective
+    if not isinstance(objective, PyroELBO):
+        raise TypeError(
+            "objective must be an instance of pyro.infer.ELBO, such as pyrovae.objectives.ELBO(); "
+            f"got {objective!r}"
+        )
+    source = feed(data, validation, model, guide)
+    if patience is not None:
+        _check_options(patience=patience)
+        if source.validation is None:
+            raise TypeError(
+                "patience needs rows to validate on: give a DataSet or validation=...; a guide with "
+                "parameters for every row cannot score rows it was not fitted to"
+            )
+    rounds = -(-source.rows // batch_size)
+    batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
+    with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        trainer = _prepare(model, guide, objective, source, batches, optim, scheduler)
+        with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
+            return trainer.run(epochs, patience, validate_every, shown)
+
+
+def _prepare(
+    model: Program,
+    guide: Program,
+    objective: PyroELBO,
+    source: Feed,
+    batches: Batches,
+    optim: PyroOptim | Optimizer | MakeOptimizer | None,
+    scheduler: Callable[[Optimizer], LRScheduler] | None,
+) -> Trainer:
+    """Check the programs on one batch, and make what steps need."""
+    first = torch.arange(min(batches.batch_size, source.rows))
+    x, extras = source.batch(first, torch.Generator().manual_seed(0))
+    check(model, guide, x, **extras)
+    programs = modules(model=model, guide=guide)
+    for program in programs.values():
+        program.train()
+    state = checkpoint.parameters(**programs)
+    if optim is None:
+        optim = functools.partial(torch.optim.Adam, lr=1e-3)
+    if not isinstance(optim, PyroOptim | Optimizer):
+        optim = optim([tensor for tensor in state.values() if tensor.requires_grad])
+    made = None
+    if scheduler is not None:
+        if not isinstance(optim, Optimizer):
+            raise TypeError(
+                "scheduler goes with an optimiser of torch.optim; Pyro's have their own"
+            )
+        made = scheduler(optim)
+    return Trainer(SVI(model, guide, optim, objective), source, batches, made, state)
+
+
+def _check_options(**options: int) -> None:
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
