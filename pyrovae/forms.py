@@ -60,8 +60,12 @@ class Form:
                 f"binarisation is for grey values, and needed for them: got {self.binarisation!r} "
                 f"with levels={self.levels}; known are {', '.join(_BINARISATIONS)}"
             )
-        if (self.name, self.levels is None) in (("dequantized", True), ("real", False)):
-            raise TypeError(f"levels={self.levels} makes no sense for the form {self!s}")
+        if self.name == "dequantized" and self.levels is None:
+            raise TypeError("the form 'dequantized' needs levels, such as 256 for 8-bit images")
+        if self.name == "real" and self.levels is not None:
+            raise TypeError(f"levels={self.levels} is for grey values, not for the form 'real'")
+        if self.levels is not None and self.levels < 2:
+            raise ValueError(f"there must be at least 2 grey levels, got {self.levels}")
 
     def __str__(self) -> str:
         return repr(self.name)
@@ -74,7 +78,8 @@ class Form:
         return "unit"
 
     @property
-    def _white(self) -> int:
+    def white(self) -> int:
+        """The largest value stored."""
         return 1 if self.levels is None else self.levels - 1
 
     def store(self, grey: Tensor, generator: torch.Generator) -> Tensor:
@@ -89,11 +94,11 @@ class Form:
         """
         if self.binarisation not in ("static", "threshold"):
             return grey
-        share = grey.float() / self._white
+        share = grey.float() / self.white
         ones = (
             share >= 0.5 if self.binarisation == "threshold" else share > _uniform(share, generator)
         )
-        return (ones * self._white).to(grey.dtype)
+        return torch.where(grey.isnan(), grey, (ones * self.white).to(grey.dtype))
 
     def visit(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """What a model sees of stored rows, with its noise drawn now.
@@ -107,10 +112,11 @@ class Form:
         """
         x = stored.to(torch.get_default_dtype())
         if self.name == "dequantized":
-            return (x + _uniform(x, generator)) / (self._white + 1)
-        x = x / self._white
+            return (x + _uniform(x, generator)) / (self.white + 1)
+        x = x / self.white
         if self.binarisation == "dynamic":
-            return (x > _uniform(x, generator)).to(x.dtype)
+            # What is missing stays missing.
+            return torch.where(x.isnan(), x, (x > _uniform(x, generator)).to(x.dtype))
         return x
 
 

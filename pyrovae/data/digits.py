@@ -52,5 +52,7 @@ class Digits(DataSet):
         labels = torch.from_numpy(classes.astype(np.int64))
         grey = made.store(grey, generator_from(split_seed, 100))
         order = torch.randperm(len(grey), generator=generator_from(split_seed, 0))
-        parts = [Rows(grey[rows], labels[rows]) for rows in order.split(_SPLIT)]
-        DataSet.__init__(self, "digits", (8, 8), *parts, form=made, split_seed=split_seed)
+        train, validation, test = (Rows(grey[rows], labels[rows]) for rows in order.split(_SPLIT))
+        super().__init__(
+            "digits", (8, 8), train, validation, test, form=made, split_seed=split_seed
+        )

@@ -1,0 +1,103 @@
+"""Data of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.dataset import DataSet, Rows, check_values
+from pyrovae.forms import Binarisation, Form, FormName
+from pyrovae.seeds import generator_from
+from pyrovae.tables import as_tensor, read_table
+
+
+class Array(DataSet):
+    """Rows of numbers of one's own, split at random into training, validation and test rows.
+
+    Args:
+        source: an array or tensor of n rows, a DataFrame, an AnnData, or the path of a .npy or
+            .csv file or of a folder of images; see `pyrovae.tables.read_table`.
+        form: `real` (values as they are), or for images `binary`, `dequantized` or `grey`; see
+            `pyrovae.forms.Form`.
+        binarisation: `dynamic`, `static` or `threshold`, for the form `binary` of grey values.
+            Values that are all 0 and 1 need none.
+        levels: number of grey levels of whole numbers 0 ... levels - 1, 256 for 8-bit images; None
+            where values lie in [0, 1] already.
+        missing: whether NaN stands for a missing value; refused otherwise.
+        split: shares of the rows to train on, to validate and to test; they sum to 1.
+        split_seed: which row is in which part, and the noise of validation and test rows.
+        labels: class of each row, whole numbers (n,), or None.
+        shape: of one row, such as (28, 28), to show it as an image; that of the source if None.
+        name: for tables.
+
+    Raises:
+        FileNotFoundError: nothing at that path.
+        TypeError: values that are not numbers; an option that does not apply.
+        ValueError: no rows; an infinite value; NaN without `missing`; values outside what the form
+            allows; shares that are no split; another shape than the rows have.
+
+    >>> data = Array(np.arange(20.0).reshape(10, 2))
+    >>> len(data.train), len(data.validation), len(data.test)
+    (8, 1, 1)
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        form: FormName = "real",
+        *,
+        binarisation: Binarisation | None = None,
+        levels: int | None = None,
+        missing: bool = False,
+        split: Sequence[float] = (0.8, 0.1, 0.1),
+        split_seed: int = 0,
+        labels: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+        name: str = "array",
+    ) -> None:
+        table = read_table(source)
+        values = as_tensor(table.values, grey=form != "real")
+        if form == "binary" and binarisation is None and levels is None:
+            levels = 2
+        made = Form(form, levels, binarisation)
+        if shape is not None and int(np.prod(list(shape))) != values.shape[1]:
+            raise ValueError(f"shape {tuple(shape)} does not hold rows of {values.shape[1]} values")
+        classes = None if labels is None else torch.as_tensor(np.asarray(labels), dtype=torch.long)
+        if classes is not None and classes.shape != values.shape[:1]:
+            raise ValueError(f"{tuple(classes.shape)} labels for {len(values)} rows")
+        order = torch.randperm(len(values), generator=generator_from(split_seed, 0))
+        counts = _counts(len(values), split)
+        check_values(values, made, missing, "rows")
+        values = made.store(values, generator_from(split_seed, 100))
+        train, validation, test = (
+            Rows(values[rows], None if classes is None else classes[rows])
+            for rows in order.split(counts)
+        )
+        super().__init__(
+            name,
+            tuple(shape) if shape is not None else table.shape,
+            train,
+            validation,
+            test,
+            form=made,
+            split_seed=split_seed,
+            missing=missing,
+            origin={"source": table.origin},
+        )
+
+
+def _counts(rows: int, split: Sequence[float]) -> list[int]:
+    """Rows of each part, in all exactly `rows`, and none without any."""
+    shares = np.asarray(split, dtype=float)
+    if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ValueError(
+            "split must be three positive shares (train, validation, test) that sum to 1, "
+            f"got {tuple(split)}"
+        )
+    if rows < 3:
+        raise ValueError(f"three parts need at least 3 rows, got {rows}")
+    ends = [max(1, round(rows * share)) for share in shares[1:]]
+    return [rows - sum(ends), *ends]

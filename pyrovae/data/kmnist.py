@@ -1,0 +1,80 @@
+"""Kuzushiji-MNIST: cursive Japanese characters of 28x28 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyrovae.download import RemoteFile
+from pyrovae.forms import Binarisation, FormName
+from pyrovae.idx import IdxDataSet
+
+# Of the compressed files, as torchvision publishes them. The content of a copy in PYROVAE_DATA is
+# checked for its format (header, shape, number of values) unless `checksums` says more.
+_CHECKSUMS = {
+    "train-images-idx3-ubyte.gz": "md5:bdb82020997e1d708af4cf47b453dcf7",
+    "train-labels-idx1-ubyte.gz": "md5:e144d726b3acfaa3e44228e80efcd344",
+    "t10k-images-idx3-ubyte.gz": "md5:5c965bf0a639b31b8f53240b1b52f4d7",
+    "t10k-labels-idx1-ubyte.gz": "md5:7320c461ea6c1c855c0b718fb2a4b134",
+}
+_FILES = {
+    name: RemoteFile(
+        name,
+        "kmnist",
+        addresses=(
+            f"https://codh.rois.ac.jp/kmnist/dataset/kmnist/{name}",
+            f"http://codh.rois.ac.jp/kmnist/dataset/kmnist/{name}",
+        ),
+        served_checksum=checksum,
+    )
+    for name, checksum in _CHECKSUMS.items()
+}
+
+
+class KMNIST(IdxDataSet):
+    """70,000 cursive Japanese characters of 28x28 pixels with 256 grey levels, ten classes.
+
+    Downloaded at first use; see `pyrovae.download` for machines without a network.
+
+    Args:
+        form: `binary`, `dequantized` or `grey`; see `pyrovae.forms.Form`.
+        binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
+            `dynamic` is the default.
+        validation: how many of the 60,000 training images, the last ones, are kept for validation.
+        split_seed: of the noise of validation and test images.
+        checksums: `sha256:...` of the decompressed content by file name, to pin what is checked.
+
+    Raises:
+        TypeError: `binarisation` with another form than `binary`; a seed that is no integer.
+        ValueError: an unknown form or binarisation; `validation` out of range; a broken file.
+        ConnectionError: the files cannot be downloaded.
+
+    Source: T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto & D. Ha, Deep learning
+    for classical Japanese literature, 2018.
+
+    Example::
+
+        data = KMNIST("dequantized")
+        data.fixed("test").shape  # (10000, 784)
+
+    >>> sorted(_FILES)[0], _FILES["t10k-images-idx3-ubyte.gz"].folder
+    ('t10k-images-idx3-ubyte.gz', 'kmnist')
+    """
+
+    def __init__(
+        self,
+        form: FormName = "dequantized",
+        *,
+        binarisation: Binarisation | None = None,
+        validation: int = 10_000,
+        split_seed: int = 0,
+        checksums: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            "kmnist",
+            _FILES,
+            form=form,
+            binarisation=binarisation,
+            validation=validation,
+            split_seed=split_seed,
+            checksums=checksums,
+        )

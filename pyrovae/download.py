@@ -1,0 +1,175 @@
+"""Files of public data sets: from a folder of one's own, the cache, or the network.
+
+What is checked is the content, after decompression: a recompressed copy of the right file passes, a
+changed one does not. Nothing enters the cache under its own name before it is whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pooch
+import requests
+
+FOLDER_VARIABLE = "PYROVAE_DATA"
+_ALGORITHMS = ("sha256", "md5", "git")
+# Seconds to connect, and seconds without a byte after which a transfer counts as stalled.
+TIMEOUT: tuple[float, float] = (10.0, 30.0)
+
+Decoded = TypeVar("Decoded")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A public file and how to know it.
+
+    Args:
+        name: as published, such as `train-images-idx3-ubyte.gz`.
+        folder: of the data set; below the cache and, if it is there, below `PYROVAE_DATA`.
+        addresses: where it is served, the best first.
+        checksum: `algorithm:hexadecimal` of the content after decompression; None if not known.
+        served_checksum: the same of the bytes as served, for a file whose content's is not known. It
+            is checked on what was downloaded, not on copies in `PYROVAE_DATA`.
+        aliases: other names under which a copy is accepted.
+    """
+
+    name: str
+    folder: str
+    addresses: tuple[str, ...]
+    checksum: str | None = None
+    served_checksum: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for checksum in (self.checksum, self.served_checksum):
+            algorithm, _, value = (checksum or "sha256:0").partition(":")
+            if algorithm not in _ALGORITHMS or not value.isalnum():
+                raise ValueError(
+                    f"the checksum of {self.name} must be one of {', '.join(_ALGORITHMS)}, a colon "
+                    f"and hexadecimal digits, got {checksum!r}"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a copy may be called."""
+        return tuple(dict.fromkeys((self.name, self.name.removesuffix(".gz"), *self.aliases)))
+
+
+def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
+    """The content of a public file, checked and decoded.
+
+    With the environment variable `PYROVAE_DATA`, the file is looked for in that folder and its
+    sub-folder for the data set, and nothing is downloaded. Otherwise it comes from the cache, or
+    from the first address that gives a whole and unchanged copy; a broken copy in the cache is
+    fetched again.
+
+    Args:
+        file: which.
+        decode: makes the result from the decompressed content; raises a ValueError if it is broken.
+
+    Raises:
+        FileNotFoundError: not in the folder named by `PYROVAE_DATA`.
+        ValueError: the copy there is broken, truncated or changed.
+        ConnectionError: no address gave the file; says where to put it by hand.
+    """
+    if os.environ.get(FOLDER_VARIABLE):
+        path = _in_own_folder(file, Path(os.environ[FOLDER_VARIABLE]).expanduser())
+        try:
+            return decode(_content(path, file, served=False))
+        except ValueError as error:
+            raise ValueError(f"{path} is not the file it should be: {error}") from error
+    cache = Path(pooch.os_cache("pyrovae")) / file.folder
+    failures = []
+    for path in [cache / name for name in file.names]:
+        if path.is_file():
+            try:
+                return decode(_content(path, file, served=path.name == file.name))
+            except ValueError as error:
+                failures.append(f"the copy in {cache}: {error}")
+                path.unlink()
+    for address in file.addresses:
+        try:
+            return decode(_content(_download(file, address, cache), file, served=True))
+        except ValueError as error:
+            failures.append(f"{address}: {error}")
+            (cache / file.name).unlink(missing_ok=True)
+        except (requests.RequestException, OSError) as error:
+            failures.append(f"{address}: {_short(error)}")
+    raise ConnectionError(
+        f"{file.name} could not be had ({'; '.join(failures)}): download it from "
+        f"{file.addresses[0]} and put it into {cache}, or name a folder that holds it in the "
+        f"environment variable {FOLDER_VARIABLE}"
+    )
+
+
+def digest(algorithm: str, content: bytes) -> str:
+    """`algorithm:hexadecimal`; the algorithm `git` is the SHA-1 by which git names the content.
+
+    >>> digest("git", b"")
+    'git:e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    if algorithm == "git":
+        content = b"blob %d\0" % len(content) + content
+    name = "sha1" if algorithm == "git" else algorithm
+    return f"{algorithm}:{hashlib.new(name, content, usedforsecurity=False).hexdigest()}"
+
+
+def _in_own_folder(file: RemoteFile, folder: Path) -> Path:
+    places = [folder / file.folder / name for name in file.names]
+    places += [folder / name for name in file.names]
+    for path in places:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"{file.name} is not in the folder {folder} that {FOLDER_VARIABLE} names: put it at "
+        f"{places[0]} (from {file.addresses[0]}), or unset {FOLDER_VARIABLE} to download it"
+    )
+
+
+def _content(path: Path, file: RemoteFile, *, served: bool) -> bytes:
+    raw = path.read_bytes()
+    if served and file.checksum is None and file.served_checksum is not None:
+        _verify(raw, file.served_checksum)
+    try:
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError("broken or truncated, it cannot be decompressed") from error
+    if file.checksum is not None:
+        _verify(content, file.checksum)
+    return content
+
+
+def _verify(content: bytes, checksum: str) -> None:
+    found = digest(checksum.partition(":")[0], content)
+    if found != checksum.lower():
+        raise ValueError(f"broken or changed, its checksum is {found} instead of {checksum}")
+
+
+def _download(file: RemoteFile, address: str, cache: Path) -> Path:
+    store = pooch.create(
+        path=cache, base_url="", registry={file.name: None}, urls={file.name: address}
+    )
+    # 64 KiB at a time: pooch's usual 1 KiB costs more than the network.
+    downloader: Any = pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT)
+    return Path(store.fetch(file.name, downloader=downloader))
+
+
+def _short(error: Exception) -> str:
+    """What went wrong without the layers of the network library that passed it on."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the transfer broke off"
+    if isinstance(error, requests.ConnectionError):
+        stalled = "timed out" in str(error)
+        return "the transfer stalled" if stalled else "no connection"
+    return str(error)

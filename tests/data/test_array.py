@@ -1,0 +1,165 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae.data import Array
+
+TABLE = np.arange(40.0).reshape(20, 2)
+
+
+def everything(data):
+    return np.concatenate([data.part(p).stored for p in ("train", "validation", "test")])
+
+
+def same_rows(data, expected):
+    ours = sorted(map(tuple, everything(data).tolist()))
+    return ours == sorted(map(tuple, np.asarray(expected).tolist()))
+
+
+class AnnData:
+    """What is used of an AnnData: its matrix."""
+
+    X = TABLE
+
+
+AnnData.__module__ = "anndata._core.anndata"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [TABLE, TABLE.tolist(), torch.tensor(TABLE), pd.DataFrame(TABLE), AnnData()],
+    ids=["array", "list", "tensor", "DataFrame", "AnnData"],
+)
+def test_tables_in_memory(source):
+    data = Array(source)
+    assert same_rows(data, TABLE)
+    assert data.fixed("test").dtype == torch.float32
+    assert data.describe()["form"] == "real"
+
+
+def test_files(tmp_path):
+    np.save(tmp_path / "a.npy", TABLE)
+    pd.DataFrame(TABLE, columns=["a", "b"]).to_csv(tmp_path / "with.csv", index=False)
+    np.savetxt(tmp_path / "without.csv", TABLE, delimiter=",")
+    for name in ("a.npy", "with.csv", "without.csv"):
+        data = Array(str(tmp_path / name))
+        assert same_rows(data, TABLE), name
+        assert data.describe()["source"].endswith(name)
+
+
+def test_a_folder_of_images(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 6, 4)).astype(np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    data = Array(tmp_path, "dequantized", levels=256)
+    assert data.shape == (6, 4)
+    assert data.train.stored.dtype == torch.uint8
+    assert same_rows(data, images.reshape(10, -1))
+    (tmp_path / "10.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"10.png is no whole image"):
+        Array(tmp_path)
+    Image.fromarray(images[0][:5]).save(tmp_path / "10.png")
+    with pytest.raises(ValueError, match=r"bring all images to one size"):
+        Array(tmp_path)
+
+
+def test_binary_values_need_no_binarisation():
+    data = Array(np.eye(10) > 0, "binary")
+    assert data.describe()["binarisation"] == "none"
+    assert data.fixed("train").unique().tolist() == [0.0, 1.0]
+
+
+def test_labels_go_with_their_rows():
+    data = Array(TABLE, labels=range(20))
+    for part in (data.train, data.validation, data.test):
+        assert torch.equal(part.stored[:, 0].long(), 2 * part.labels)
+    with pytest.raises(ValueError, match="for 20 rows"):
+        Array(TABLE, labels=[1, 2])
+
+
+def test_the_split_is_of_the_shares_given_and_by_its_seed():
+    data = Array(TABLE, split=(0.5, 0.25, 0.25), split_seed=3)
+    assert [len(data.part(p)) for p in ("train", "validation", "test")] == [10, 5, 5]
+    assert torch.equal(
+        data.test.stored, Array(TABLE, split=(0.5, 0.25, 0.25), split_seed=3).test.stored
+    )
+    assert not torch.equal(data.train.stored, Array(TABLE, split=(0.5, 0.25, 0.25)).train.stored)
+
+
+@pytest.mark.parametrize("split", [(0.5, 0.5), (1, 0, 0), (0.5, 0.3, 0.3), (0.5, 0.6, -0.1)])
+def test_shares_that_are_no_split_are_refused(split):
+    with pytest.raises(ValueError, match="three positive shares"):
+        Array(TABLE, split=split)
+
+
+def test_missing_values_are_allowed_where_declared(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "1,\nNA,2\n3,4\n\n" * 5)
+    with pytest.raises(ValueError, match="10 NaN; replace them, or say missing=True"):
+        Array(tmp_path / "a.csv")
+    data = Array(tmp_path / "a.csv", missing=True)
+    assert np.isnan(everything(data)).sum() == 10
+    assert data.describe()["missing"] is True
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (np.zeros((0, 3)), ValueError, "empty"),
+        (np.zeros((3, 0)), ValueError, "empty"),
+        (np.zeros(5), ValueError, "expected rows and columns"),
+        ([[1.0, 2.0], [3.0]], ValueError, "do not make one table"),
+        (np.full((5, 2), np.inf), ValueError, "infinite"),
+        (np.array([["a", "b"]] * 5), TypeError, "numbers were expected"),
+        (pd.DataFrame({"a": ["x"] * 5, "b": 1.0}), TypeError, "not a number"),
+        (np.ones((5, 2)) * 1j, TypeError, "complex"),
+        (np.ones((2, 2)), ValueError, "at least 3 rows"),
+        ({"a": 1}, TypeError, "got dict"),
+        ("/no/such/file.csv", FileNotFoundError, "there is no file or folder"),
+    ],
+)
+def test_what_is_no_table_is_refused(source, error, message):
+    with pytest.raises(error, match=message):
+        Array(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("a.npy", b"", ValueError, "no whole array"),
+        ("a.npy", b"\x93NUMPY\x01\x00", ValueError, "no whole array"),
+        ("a.csv", b"1,2\n3\n", ValueError, "line 2 of .* has 1 fields, the first has 2"),
+        ("a.csv", b"a,b\n", ValueError, "empty"),
+        ("a.csv", b"", ValueError, "empty"),
+        ("a.csv", b"a,b\n1,2\n2,y\n3,z\n", TypeError, "line 3 of .* not a number: .*'y'"),
+        ("a.txt", b"1 2", TypeError, "not read here"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, name, content, error, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=message):
+        Array(tmp_path / name)
+
+
+def test_arrays_that_need_pickles_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="no whole array of numbers"):
+        Array(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"form": "grey"}, ValueError, "lie between 0 and 39"),
+        ({"form": "dequantized"}, TypeError, "needs levels"),
+        ({"levels": 256}, TypeError, "not for the form 'real'"),
+        ({"binarisation": "static"}, TypeError, "form='binary'"),
+        ({"shape": (3, 3)}, ValueError, "does not hold rows of 2"),
+        ({"split_seed": "a"}, TypeError, "whole number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Array(TABLE, **options)
