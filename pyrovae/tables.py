@@ -32,8 +32,8 @@ def read_table(source: Any) -> Table:
     Args:
         source: an array or tensor of n rows of any shape; a DataFrame whose columns are all
             numbers; an AnnData (its `X`); a path. A CSV file has one row of numbers a line, with or
-            without a header; an empty field (or NA, null, nan) is a missing value. Images of a folder, in the order
-            of their names, are read as 8-bit grey and must all have the same size.
+            without a header; an empty field (or NA, null, nan) is a missing value. Images of a folder,
+            in the order of their names, are read as 8-bit grey and must all have the same size.
 
     Raises:
         FileNotFoundError: nothing at that path.
