@@ -16,6 +16,7 @@ from pyrovae.dataset import Part as PartName
 from pyrovae.feed import PerRow
 from pyrovae.log_weights import log_weights
 from pyrovae.programs import ExactModel, Program
+from pyrovae.refit import refit
 
 ROWS_AT_ONCE = 1000
 
@@ -105,7 +106,7 @@ def evaluate(
     found = []
     for x in data.fixed(part).to(like).detach().split(ROWS_AT_ONCE):
         own = (
-            guide.refitted(model, x, steps=refit_steps, seed=seed)
+            refit(model, guide, x, steps=refit_steps, seed=seed)
             if isinstance(guide, PerRow)
             else guide
         )

@@ -160,7 +160,7 @@ def load(folder: RunFolder) -> Experiment:
 
 def failure(config: Config, name: str, error: BaseException) -> Record:
     """The record of a run that failed, with the reason in a sentence."""
-    sentence = str(error).strip() or type(error).__name__
+    sentence = str(error).partition("\nTrace Shapes:")[0].strip() or type(error).__name__
     if not isinstance(error, ValueError | TypeError | FloatingPointError | OSError):
         sentence = f"{type(error).__name__}: {sentence}"
     found = {"name": name, "status": "failed", "error": sentence, **_identity(config)}

@@ -20,8 +20,8 @@ Data = DataSet | Tensor | ArrayLike
 class PerRow(Protocol):
     """A guide with parameters of its own for every row: rows it was not fitted to need a new fit."""
 
-    def refitted(self, model: Program, x: Tensor, *, steps: int, seed: int) -> Program:
-        """A guide for the rows of ``x`` (B, D), fitted with the model frozen."""
+    def for_rows(self, size: int) -> nn.Module:
+        """An unfitted guide of the same kind for ``size`` other rows."""
         ...
 
 
