@@ -16,7 +16,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyrovae import data, diagnostics, evidence, guides, models, objectives
+    import pyrovae.data as data
+    import pyrovae.diagnostics as diagnostics
+    import pyrovae.evidence as evidence
+    import pyrovae.guides as guides
+    import pyrovae.models as models
+    import pyrovae.objectives as objectives
     from pyrovae.fit import fit
     from pyrovae.log_weights import log_weights
     from pyrovae.svi import SVI

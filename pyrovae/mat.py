@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 
@@ -22,11 +21,15 @@ def read_mat(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
         ValueError: it is no such file, a name is missing, or an array has another shape, is not
             made of numbers, or holds what is not finite.
 
+    >>> import scipy.io
     >>> buffer = io.BytesIO()
     >>> scipy.io.savemat(buffer, {"a": np.eye(2)})
     >>> read_mat(buffer.getvalue(), {"a": (2, -1)})["a"].shape
     (2, 2)
     """
+    # Here, so that to import pyrovae.data does not wait for SciPy.
+    import scipy.io
+
     try:
         found = scipy.io.loadmat(io.BytesIO(content), variable_names=list(shapes))
     except Exception as error:  # a broken file raises whatever its first odd byte leads to

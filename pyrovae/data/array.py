@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae.dataset import DataSet, Rows, check_values
 from pyrovae.forms import Binarisation, Form, FormName
 from pyrovae.seeds import generator_from
-from pyrovae.tables import as_tensor, read_table
+from pyrovae.tables import Table, as_tensor, read_table
 
 
 class Array(DataSet):
@@ -59,26 +61,16 @@ class Array(DataSet):
         name: str = "array",
     ) -> None:
         table = read_table(source)
-        values = as_tensor(table.values, grey=form != "real")
         if form == "binary" and binarisation is None and levels is None:
             levels = 2
         made = Form(form, levels, binarisation)
-        if shape is not None and int(np.prod(list(shape))) != values.shape[1]:
-            raise ValueError(f"shape {tuple(shape)} does not hold rows of {values.shape[1]} values")
-        classes = None if labels is None else torch.as_tensor(np.asarray(labels), dtype=torch.long)
-        if classes is not None and classes.shape != values.shape[:1]:
-            raise ValueError(f"{tuple(classes.shape)} labels for {len(values)} rows")
-        order = torch.randperm(len(values), generator=generator_from(split_seed, 0))
-        counts = _counts(len(values), split)
+        values = as_tensor(table.values, grey=form != "real")
         check_values(values, made, missing, "rows")
         values = made.store(values, generator_from(split_seed, 100))
-        train, validation, test = (
-            Rows(values[rows], None if classes is None else classes[rows])
-            for rows in order.split(counts)
-        )
+        train, validation, test = _split(values, _classes(labels, len(values)), split, split_seed)
         super().__init__(
             name,
-            tuple(shape) if shape is not None else table.shape,
+            _shape(shape, table),
             train,
             validation,
             test,
@@ -87,6 +79,30 @@ class Array(DataSet):
             missing=missing,
             origin={"source": table.origin},
         )
+
+
+def _shape(shape: Sequence[int] | None, table: Table) -> tuple[int, ...]:
+    features = table.values.shape[1]
+    if shape is not None and math.prod(shape) != features:
+        raise ValueError(f"shape {tuple(shape)} does not hold rows of {features} values")
+    return table.shape if shape is None else tuple(shape)
+
+
+def _classes(labels: Sequence[int] | None, rows: int) -> Tensor | None:
+    if labels is None:
+        return None
+    classes = torch.as_tensor(np.asarray(labels), dtype=torch.long)
+    if classes.shape != (rows,):
+        raise ValueError(f"labels of shape {tuple(classes.shape)} for {rows} rows")
+    return classes
+
+
+def _split(
+    values: Tensor, classes: Tensor | None, split: Sequence[float], seed: int
+) -> tuple[Rows, ...]:
+    order = torch.randperm(len(values), generator=generator_from(seed, 0))
+    parts = order.split(_counts(len(values), split))
+    return tuple(Rows(values[p], None if classes is None else classes[p]) for p in parts)
 
 
 def _counts(rows: int, split: Sequence[float]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from pyrovae.dataset import DataSet, Rows
 from pyrovae.forms import Binarisation, FormName, grey_form
@@ -46,6 +45,9 @@ class Digits(DataSet):
         binarisation: Binarisation | None = None,
         split_seed: int = 0,
     ) -> None:
+        # Here, so that to import pyrovae.data does not wait for scikit-learn.
+        from sklearn.datasets import load_digits
+
         made = grey_form(form, binarisation, levels=17)
         images, classes = load_digits(return_X_y=True)
         grey = torch.from_numpy(images.astype(np.uint8))
