@@ -1,0 +1,66 @@
+"""What all families share: numbers of one datapoint in, a distribution over its z out."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+from torch.nn.functional import softplus
+
+_SOFTPLUS_OF_ONE = math.log(math.e - 1.0)  # softplus of this is 1
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Map any number to a positive one, zero to one: softplus, shifted; grows linearly."""
+    return softplus(raw + _SOFTPLUS_OF_ONE)
+
+
+def positive_inverse(value: Tensor) -> Tensor:
+    """Map a positive number back to the one that `positive` makes it from.
+
+    Example:
+        >>> positive_inverse(torch.ones(()))
+        tensor(0.)
+    """
+    # log(expm1(value)), written so that neither a small nor a large value loses digits.
+    return value + torch.log(-torch.expm1(-value)) - _SOFTPLUS_OF_ONE
+
+
+class Family(ABC):
+    """A family of distributions over ``latent`` dimensions, with ``size`` numbers per datapoint.
+
+    Raises:
+        ValueError: ``latent`` is below 1.
+    """
+
+    def __init__(self, latent: int) -> None:
+        if latent < 1:
+            raise ValueError(f"latent is {latent}: at least one latent dimension is needed")
+        self.latent = latent
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many numbers describe one datapoint's distribution."""
+
+    @abstractmethod
+    def distribution(self, parameters: Tensor) -> TorchDistribution:
+        """(..., size) -> a distribution of batch shape (...)."""
+
+
+def lower_triangle(diagonal: Tensor, below: Tensor) -> Tensor:
+    """Lower-triangular matrices from their diagonal (..., L) and what lies below it, row by row.
+
+    Example:
+        >>> lower_triangle(torch.ones(2), torch.tensor([5.0]))
+        tensor([[1., 0.],
+                [5., 1.]])
+    """
+    rows, columns = torch.tril_indices(diagonal.shape[-1], diagonal.shape[-1], -1)
+    matrix = torch.diag_embed(diagonal)
+    lower = torch.zeros_like(matrix)
+    lower[..., rows, columns] = below
+    return matrix + lower
