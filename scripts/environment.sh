@@ -23,7 +23,7 @@ make_environment() {
         "$python" -m venv --clear .venv
     fi
     if ! cat requirements.lock pyproject.toml | cmp -s - .venv/installed; then
-        echo "Installing the pinned versions of requirements.lock into .venv ..." >&2
+        echo "Installing the pinned versions into .venv (some minutes the first time) ..." >&2
         rm -f .venv/installed
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
         .venv/bin/python -m pip install --quiet --disable-pip-version-check \
