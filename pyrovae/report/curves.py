@@ -50,9 +50,8 @@ def training(comparison: Comparison, name: str, narrow: bool = False) -> str:
     across = 1 if narrow else min(len(found), 3)
     blocks = -(-len(found) // across)
     keys = _keys(drawn_curves, looks)
-    per_row = 1 if narrow or max(len(str(key.get_label())) for key in keys) > 36 else 3
     with style():
-        height = 2 * blocks * (240 if narrow else 250) + 24 * -(-len(keys) // per_row) + 20
+        height = 2 * blocks * (240 if narrow else 250) + 24 * len(keys) // 2 + 20
         drawn = figure(NARROW if narrow else WIDE, height)
         grid = drawn.subplots(2 * blocks, across, squeeze=False)
         for axes in grid.flat:
@@ -65,7 +64,7 @@ def training(comparison: Comparison, name: str, narrow: bool = False) -> str:
                 if i % across == 0:
                     axes.set_ylabel("bound (nats)")
             grid[2 * (i // across), i % across].set_title(model, fontweight="bold", pad=8)
-        drawn.legend(handles=keys, loc="outside lower left", ncols=per_row, handlelength=2.6)
+        drawn.legend(handles=keys, loc="outside lower left", ncols=2, handlelength=2.6)
         alt = "Bound during training, one panel per model, against seconds and against steps: "
         return to_svg(drawn, alt + "; ".join(found), name)
 
@@ -103,7 +102,13 @@ def _keys(drawn: Sequence[Curve], looks: Looks) -> list[Line2D]:
         )
         for guide, dashes in looks.dashes.items()
     ]
-    return by_colour + by_dashes
+    blank = Line2D([], [], linestyle="", label=" ")
+    rows = max(len(by_colour), len(by_dashes))
+    return [*_padded(by_colour, blank, rows), *_padded(by_dashes, blank, rows)]
+
+
+def _padded(keys: list[Line2D], blank: Line2D, rows: int) -> list[Line2D]:
+    return keys + [blank] * (rows - len(keys))
 
 
 def _panel(axes: Axes, of_model: Sequence[Curve], x: str, looks: Looks) -> None:

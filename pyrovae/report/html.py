@@ -84,14 +84,14 @@ class Section(NamedTuple):
             for record, run in zip(one.entry.records, one.entry.runs, strict=False)
         ]
 
-    def options(self) -> list[tuple[str, str]]:
-        """Each part that was used, with the options it was given."""
-        told: dict[tuple[str, str], None] = {}
-        for one in self.shown:
-            for part in PARTS:
+    def options(self) -> list[tuple[str, str, str]]:
+        """What kind of part, its name, and the options it was given; each once, models first."""
+        told: dict[tuple[str, str, str], None] = {}
+        for part in PARTS:
+            for one in self.shown:
                 options = part_options(one.entry.records[0], part)
                 text = ", ".join(f"{key} = {value}" for key, value in options.items())
-                told[(str(one.entry.records[0].get(part)), text or "defaults")] = None
+                told[(part, str(one.entry.records[0].get(part)), text or "defaults")] = None
         return list(told)
 
 

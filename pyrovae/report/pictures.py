@@ -41,7 +41,7 @@ class Component(NamedTuple):
     def most(self) -> str:
         """The digits that make up most of the cluster, in words."""
         big = sorted((d for d in self.digits if d[1] >= 0.1), key=lambda d: -d[1])
-        return ", ".join(f"{digit} ({share:.0%})" for digit, share in big) or "no members"
+        return ", ".join(f"{digit} ({100 * share:.0f} %)" for digit, share in big) or "no members"
 
 
 class Pictures(NamedTuple):
