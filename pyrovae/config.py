@@ -14,6 +14,7 @@ import yaml
 from pyrovae.evaluation import evaluate
 from pyrovae.fit import fit
 from pyrovae.parts import complete, did_you_mean, options, public_name
+from pyrovae.plain import is_plain, mapping, plain, whole_number
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Part:
 
     def plain_options(self) -> dict[str, Any]:
         """The options in types that YAML and JSON share."""
-        options: dict[str, Any] = _plain(self.options)
+        options: dict[str, Any] = plain(self.options)
         return options
 
 
@@ -89,27 +90,12 @@ class Config:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Config:
-        """A configuration from nested mappings, as YAML holds them.
+        """A configuration from nested mappings, as YAML holds them; what they leave out is the default.
 
         Raises:
             ValueError: an unknown key, a part without a name, or a seed that is no whole number.
         """
-        known = [f.name for f in fields(cls)]
-        read: dict[str, Any] = {}
-        for key, value in values.items():
-            if key not in known:
-                raise ValueError(
-                    f"A configuration has no {key!r}{did_you_mean(key, known)} Known: {', '.join(known)}."
-                )
-            if key in PART_KINDS:
-                read[key] = None if value is None and key == "scheduler" else Part.read(key, value)
-            elif key == "seed":
-                read[key] = whole_number("seed", value, least=0)
-            elif isinstance(value, Mapping):
-                read[key] = dict(value)
-            else:
-                raise ValueError(f"The section {key!r} must hold options; got {value!r}.")
-        return cls(**read)
+        return cls().updated(values)
 
     @classmethod
     def from_yaml(cls, text: str) -> Config:
@@ -118,18 +104,37 @@ class Config:
         Raises:
             ValueError: the text is not YAML, or not a configuration.
         """
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"The configuration is not readable YAML: {error}") from error
-        if not isinstance(values, Mapping):
-            raise ValueError("The configuration must be a mapping such as `model: VAE`.")
-        return cls.read(values)
+        return cls.read(mapping(text))
+
+    def updated(self, values: Mapping[str, Any]) -> Config:
+        """This configuration with some entries replaced; sections of options are merged.
+
+        Raises:
+            ValueError: as `read`.
+        """
+        known = [f.name for f in fields(self)]
+        read: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in known:
+                raise ValueError(
+                    f"A configuration has no {key!r}{did_you_mean(str(key), known)} "
+                    f"Known: {', '.join(known)}."
+                )
+            if key in PART_KINDS:
+                none = value is None and key == "scheduler"
+                read[key] = None if none else Part.read(key, value)
+            elif key == "seed":
+                read[key] = whole_number("seed", value, least=0)
+            elif isinstance(value, Mapping):
+                read[key] = {**getattr(self, key), **value}
+            else:
+                raise ValueError(f"The section {key!r} must hold options; got {value!r}.")
+        return replace(self, **read)
 
     def plain(self) -> dict[str, Any]:
         """Nested mappings of plain values, which `read` turns back into an equal configuration."""
         read = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: v.plain() if isinstance(v, Part) else _plain(v) for k, v in read.items()}
+        return {k: v.plain() if isinstance(v, Part) else plain(v) for k, v in read.items()}
 
     def to_yaml(self) -> str:
         """YAML that `from_yaml` turns back into an equal configuration.
@@ -159,8 +164,8 @@ class Config:
             if part is not None:
                 name = public_name(kind, part.name)
                 chosen = complete(kind, name, part.options)
-                kept = {k: v for k, v in chosen.items() if k in part.options or _is_plain(v)}
-                parts[kind] = Part(name, _plain(kept))
+                kept = {k: v for k, v in chosen.items() if k in part.options or is_plain(v)}
+                parts[kind] = Part(name, plain(kept))
         return replace(self, **parts, **sections)
 
     @property
@@ -182,18 +187,8 @@ SECTIONS = {
     "fit": ("epochs", "batch_size", "patience", "validate_every"),
     "evaluate": ("elbo_particles", "refit_steps"),
 }
+LEAST = {"elbo_particles": 2}
 PART_KINDS = ("data", "model", "guide", "objective", "optim", "scheduler", "evidence")
-
-
-def whole_number(name: str, value: Any, *, least: int) -> int:
-    """The value, if it is a whole number of at least ``least``.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}; got {value!r}.")
-    return value
 
 
 def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,30 +200,14 @@ def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) 
                 f"`{name}` has no option {key!r}{did_you_mean(key, known)} Its options: {', '.join(known)}."
             )
     parameters = inspect.signature(function).parameters
-    return {key: given.get(key, parameters[key].default) for key in known}
+    chosen = {key: given.get(key, parameters[key].default) for key in known}
+    for key, value in chosen.items():
+        if value is not None or parameters[key].default is not None:
+            whole_number(key, value, least=LEAST.get(key, 1))
+    return chosen
 
 
 def _with_length(scheduler: Part, epochs: int) -> Part:
     """A schedule that must know how long it runs lasts as long as the fit, unless told otherwise."""
     asks = [k for k in ("T_max", "total_steps") if k in options("scheduler", scheduler.name)]
     return replace(scheduler, options=dict.fromkeys(asks, epochs) | dict(scheduler.options))
-
-
-def _is_plain(default: Any) -> bool:
-    """Whether a default can be written out; what cannot be is left to the signature it comes from."""
-    try:
-        _plain(default)
-    except TypeError:
-        return False
-    return True
-
-
-def _plain(value: Any) -> Any:
-    """The value in the types that YAML and JSON share; equal values become equal text."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"A configuration holds numbers, text and lists; got {value!r}.")

@@ -53,6 +53,15 @@ class Evaluation:
         """(n,) the exact value where there is one, the estimate otherwise."""
         return self.log_evidence if self.exact is None else self.exact
 
+    def words(self) -> dict[str, str]:
+        """Means over the rows with the standard errors of these means, to be read."""
+        found = {
+            "log evidence": _with_error(self.log_evidence, self.log_evidence_se),
+            "exact": "-" if self.exact is None else f"{float(self.exact.mean()):.2f}",
+            "ELBO": _with_error(self.elbo, self.elbo_se),
+        }
+        return found | {"inference gap": f"{self.summary()['inference_gap']:.2f}"}
+
     def summary(self) -> dict[str, float | None]:
         """Means over the rows under the names of a record, with the standard errors of these means."""
         exact = None if self.exact is None else float(self.exact.mean())
@@ -142,6 +151,10 @@ def _rows(
             exact=model.exact_log_evidence(x).cpu() if isinstance(model, ExactModel) else None,
             guide=guide,
         )
+
+
+def _with_error(values: Tensor, standard_errors: Tensor) -> str:
+    return f"{float(values.mean()):.2f} ± {_of_mean(standard_errors):.2f}"
 
 
 def _of_mean(standard_errors: Tensor) -> float:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-import pyrovae
 from pyrovae import checkpoint
-from pyrovae.config import Config, Part, whole_number
+from pyrovae.config import Config, Part
 from pyrovae.dataset import DataSet
+from pyrovae.dataset import Part as PartName
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.fit import fit
 from pyrovae.loop import History
 from pyrovae.parts import build
 from pyrovae.pictures import pictures
+from pyrovae.plain import whole_number
 from pyrovae.progress import Measurement, MetricsLog
 from pyrovae.records import Record, RunFolder
+from pyrovae.run_record import failure, label, success
 
 
 @runtime_checkable
@@ -97,11 +97,16 @@ class Experiment:
             **config.fit,
         )
 
-    def evaluate(self) -> Evaluation:
-        """Score the test rows."""
-        options = self.config.evaluate
+    def evaluate(self, part: PartName = "test") -> Evaluation:
+        """Score the rows of one part of the data."""
         return evaluate(
-            self.model, self.guide, self.data, self.estimator, seed=self.config.seed, **options
+            self.model,
+            self.guide,
+            self.data,
+            self.estimator,
+            part=part,
+            seed=self.config.seed,
+            **self.config.evaluate,
         )
 
 
@@ -140,31 +145,35 @@ def run(
         raise
 
 
-def load(folder: RunFolder) -> Experiment:
-    """The parts of a finished run, with the parameters that it ended with.
+def configuration(folder: RunFolder) -> Config:
+    """What a run was told to do.
 
     Raises:
-        ValueError: the folder holds no finished run, or its files do not belong together.
+        ValueError: the folder is not that of a run.
     """
     text = folder.config()
     if text is None:
         raise ValueError(
             f"{folder.path} is not the folder of a run: it has no config.yaml. Name a folder such as "
-            "OUT/runs/NAME."
+            "results/runs/NAME."
         )
-    experiment = Experiment.build(Config.from_yaml(text))
+    return Config.from_yaml(text)
+
+
+def load(folder: RunFolder, config: Config | None = None) -> Experiment:
+    """The parts of a finished run, with the parameters that it ended with.
+
+    Args:
+        folder: of the run.
+        config: what else it shall do, such as another estimator; by default what it was told.
+
+    Raises:
+        ValueError: the folder holds no finished run, or its files do not belong together.
+    """
+    experiment = Experiment.build(configuration(folder) if config is None else config)
     tensors, _ = checkpoint.load(folder.parameters_path)
     checkpoint.restore(tensors, model=experiment.model, guide=experiment.guide)
     return experiment
-
-
-def failure(config: Config, name: str, error: BaseException) -> Record:
-    """The record of a run that failed, with the reason in a sentence."""
-    sentence = str(error).partition("\nTrace Shapes:")[0].strip() or type(error).__name__
-    if not isinstance(error, ValueError | TypeError | FloatingPointError | OSError):
-        sentence = f"{type(error).__name__}: {sentence}"
-    found = {"name": name, "status": "failed", "error": sentence, **_identity(config)}
-    return cast(Record, found)
 
 
 def _carry_out(
@@ -183,22 +192,18 @@ def _carry_out(
                 on_epoch(at)
 
         began = time.perf_counter()
-        history = experiment.train(progress=progress, label=_label(config), on_epoch=each_epoch)
+        history = experiment.train(progress=progress, label=label(config), on_epoch=each_epoch)
         trained = time.perf_counter()
     evaluation = experiment.evaluate()
-    found: dict[str, Any] = dict(
-        name=name,
-        status="finished",
-        error=None,
-        **_identity(config),
-        **evaluation.summary(),
+    record = success(
+        config,
+        name,
+        experiment.data.describe(),
+        history,
+        evaluation.summary(),
         train_seconds=trained - began,
         evaluate_seconds=time.perf_counter() - trained,
-        parameters=history.parameters,
-        epochs=int(history.epoch[-1]),
-        steps=int(history.step[-1]),
     )
-    record = cast(Record, found | {"data": experiment.data.describe()})
     if folder is not None:
         trained_parts = {"model": experiment.model, "guide": experiment.guide}
         checkpoint.save(
@@ -216,20 +221,3 @@ def _make(part: Part, kind: str, **available: Any) -> Any:
 
 def _schedule(part: Part, optimizer: torch.optim.Optimizer) -> Any:
     return _make(part, "scheduler", optimizer=optimizer)
-
-
-def _identity(config: Config) -> dict[str, Any]:
-    """What was run, as a record says it."""
-    named = {kind: getattr(config, kind) for kind in ("model", "guide", "objective")}
-    found: dict[str, Any] = {kind: part.name for kind, part in named.items()}
-    found |= {f"{kind}_options": part.plain_options() for kind, part in named.items()}
-    packages = {"torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
-    versions = {name: version(package) for name, package in packages.items()}
-    versions |= {"pyrovae": pyrovae.__version__, "python": platform.python_version()}
-    return found | {"data": config.data.plain(), "seed": config.seed, "versions": versions}
-
-
-def _label(config: Config) -> str:
-    return " + ".join(
-        part.name.rpartition(".")[2] for part in (config.model, config.guide, config.objective)
-    )

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pyrovae.config import Config
 from pyrovae.progress import Measurement, plain
 from pyrovae.records import OutputFolder, Record
+from pyrovae.run_record import label
 
 REFRESH_SECONDS = 0.5
 PLAIN_SECONDS = 15.0
@@ -114,7 +115,7 @@ class GridProgress:
                 self._draw_bars(under_way)
             elif time.monotonic() - self._said > PLAIN_SECONDS:
                 for name, at in under_way.items():
-                    self._say(f"  {describe(self._left[name])}: {at and plain(at) or 'starting'}")
+                    self._say(f"  {describe(self._left[name])}: {_line(at)}")
 
     def _draw_bars(self, under_way: Mapping[str, Measurement | None]) -> None:
         done = self._total - self._reused - len(self._left)
@@ -148,9 +149,8 @@ class GridProgress:
 
 
 def describe(config: Config) -> str:
-    """The parts of a run in a few words."""
-    parts = (config.model, config.guide, config.objective)
-    return " + ".join(part.name.rpartition(".")[2] for part in parts) + f", seed {config.seed}"
+    """A run in a few words."""
+    return f"{label(config)}, seed {config.seed}"
 
 
 def outcome(record: Record) -> str:

@@ -1,0 +1,224 @@
+"""The command line: words in, calls out. The only place that prints or exits.
+
+What needs torch is imported when the subcommand is known, so that help does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyrovae
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from pyrovae.records import OutputFolder
+
+HELP = f"""\
+usage: pyrovae COMMAND ...
+
+Latent-variable models and inference algorithms in Pyro: fitted, compared and checked.
+
+  compare   fit models with several guides and objectives, and write a table and a page
+  fit       fit one model, with any part and any option
+  evaluate  score a fitted run again, with another estimator or more particles
+  report    make the table and the page again from what runs wrote
+  list      the parts there are: models, guides, objectives, evidence, data
+
+  pyrovae COMMAND --help   every option of a command
+  --version                {pyrovae.__version__}
+  --traceback              show where an error came from (or set PYROVAE_DEBUG=1)
+
+Start with `pyrovae compare`: real images, a few minutes on two cores, no download.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after ``pyrovae``; by default those of this process.
+
+    Returns:
+        The exit status: 0, 1 if a run failed, 2 for a mistake in what was asked, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--traceback" in words or os.environ.get("PYROVAE_DEBUG", "") not in ("", "0")
+    words = [word for word in words if word != "--traceback"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(pyrovae.__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        return _refuse("pyrovae", f"Unknown command {words[0]!r}; known: {', '.join(COMMANDS)}.")
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        return _guarded(words[0], words[1:], debug)
+
+
+def _guarded(command: str, words: list[str], debug: bool) -> int:
+    """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
+    try:
+        return COMMANDS[command](words)
+    except KeyboardInterrupt:
+        _say("\nStopped. What was finished is kept; run the same command again to go on.")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        if debug:
+            raise
+        return _refuse(f"pyrovae {command}", _sentence(error))
+    except Exception as error:
+        if debug:
+            raise
+        said = f"{type(error).__name__}: {_sentence(error)}"
+        return _refuse(f"pyrovae {command}", f"{said} (--traceback shows where)", status=1)
+
+
+def fit(words: Sequence[str]) -> int:
+    """Fit one model."""
+    from pyrovae import report
+    from pyrovae.arguments import fit as read
+    from pyrovae.experiment import run
+    from pyrovae.records import OutputFolder
+
+    config, other = read(words)
+    if other.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    output = OutputFolder.claim(other.output)
+    folder = output.run(config.run_name)
+    record = folder.finished(config.to_yaml())
+    if record is not None:
+        _say(f"This very run was finished before: {folder.path}")
+    else:
+        record = run(config, folder, progress=not other.quiet)
+    print(report.table([record]))
+    _say(f"Everything of the run: {folder.path}")
+    _say(f"A page with its pictures: pyrovae report {output.path}")
+    return 0
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Score a fitted run again."""
+    from pyrovae.arguments import evaluate as read
+    from pyrovae.experiment import load
+
+    folder, config, other = read(words)
+    found = load(folder, config).evaluate(other.part)
+    print(f"{folder.name}, {other.part} rows, nats per datapoint (larger is better)")
+    for label, value in found.words().items():
+        print(f"  {label:<14} {value}")
+    return 0
+
+
+def compare(words: Sequence[str]) -> int:
+    """Fit models with several guides and objectives, and write a table and a page."""
+    from pyrovae import report, sweep
+    from pyrovae.arguments import compare as read
+    from pyrovae.records import OutputFolder
+
+    configs, other = read(words)
+    output = OutputFolder.claim(other.output)
+    try:
+        records = sweep.compare(configs, output, jobs=other.jobs, progress=not other.quiet)
+    except KeyboardInterrupt:
+        return _stopped(output, len(configs))
+    print(report.table(records))
+    _say(f"The page: {report.write(output.path)}")
+    failed = [record for record in records if record["status"] != "finished"]
+    if failed:
+        _say(f"{len(failed)} of {len(records)} runs failed; the table says why.")
+    return 1 if failed else 0
+
+
+def make_report(words: Sequence[str]) -> int:
+    """Make the table and the page again."""
+    from jsonargparse import ArgumentParser
+
+    from pyrovae import report
+    from pyrovae.records import OutputFolder
+
+    about = "Make the table and the page again from what runs wrote; needs no torch."
+    parser = ArgumentParser(prog="pyrovae report", description=about, exit_on_error=False)
+    parser.add_argument("output", type=str, help="folder that compare or fit wrote to")
+    output = OutputFolder.open(_plain_arguments(parser, words).output)
+    print(report.table(output.records()))
+    _say(f"The page: {report.write(output.path)}")
+    return 0
+
+
+def list_parts(words: Sequence[str]) -> int:
+    """List the parts there are."""
+    from jsonargparse import ArgumentParser
+
+    from pyrovae import listing
+
+    parser = ArgumentParser(
+        prog="pyrovae list", description="The parts there are, by public name.", exit_on_error=False
+    )
+    parser.add_argument("kind", nargs="*", help=f"only these: {', '.join(listing.KINDS)}")
+    parser.add_argument("--long", action="store_true", help="with every option")
+    found = _plain_arguments(parser, words)
+    print(listing.listing(found.kind, long=found.long))
+    return 0
+
+
+def _plain_arguments(parser: ArgumentParser, words: Sequence[str]) -> Any:
+    """Parse the arguments of a command that has no parts to choose."""
+    import argparse
+
+    try:
+        return parser.parse_args(list(words))
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{' '.join(str(error).split())}; see {parser.prog} --help") from error
+
+
+def _stopped(output: OutputFolder, total: int) -> int:
+    """Say what is kept after Ctrl-C in a comparison, and how to go on."""
+    kept = sum(record["status"] == "finished" for record in output.records())
+    _say(
+        f"\nStopped. {kept} of {total} runs are finished and kept in {output.path}; "
+        "run the same command again to go on."
+    )
+    return 130
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _refuse(program: str, sentence: str, status: int = 2) -> int:
+    _say(f"{program}: {sentence}")
+    return status
+
+
+def _sentence(error: BaseException) -> str:
+    """What an error says, in one line, without the appendices of other packages."""
+    text = str(error).partition("\nTrace Shapes:")[0]
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    _say(f"warning: {' '.join(str(message).split())}")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
+    "fit": fit,
+    "evaluate": evaluate,
+    "report": make_report,
+    "list": list_parts,
+}
