@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import pyro
 import torch
@@ -11,10 +11,15 @@ from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyrovae.capture import Capture
+from pyrovae.policy import Policy
 from pyrovae.programs import Program, modules_of, own_parameters
+from pyrovae.recording import Outputs, ParametersChangedError, RandomState
+from pyrovae.update import Update
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-Optimizer = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory
+Level = Literal["auto", "eager", "traced"]
+Optimizer: TypeAlias = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory
 
 
 class SVI:
@@ -32,9 +37,15 @@ class SVI:
             or a callable that makes one from parameters, such as
             ``functools.partial(torch.optim.Adam, lr=1e-3)``.
         loss: an objective of this package, or a `pyro.infer.ELBO`.
+        level: ``"eager"`` runs the programs at every step. ``"traced"`` runs them once, and plays back
+            what they did to tensors ever after: the same numbers to the bit, without the Python.
+            ``"auto"`` starts eager, and is traced as soon as that pays.
+        expected_steps: how many steps will be taken, if it is known; ``"auto"`` decides by it.
+        clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
 
     Raises:
         TypeError: an optimizer or a loss that is none of these.
+        ValueError: an unknown level, or a norm not above 0.
 
     Source: Black box variational inference (Ranganath, Gerrish & Blei, 2014); Automated variational
     inference in probabilistic programming (Wingate & Weber, 2013).
@@ -52,7 +63,17 @@ class SVI:
         True
     """
 
-    def __init__(self, model: Program, guide: Program, optim: Optimizer, loss: ELBO) -> None:
+    def __init__(
+        self,
+        model: Program,
+        guide: Program,
+        optim: Optimizer,
+        loss: ELBO,
+        *,
+        level: Level = "auto",
+        expected_steps: int | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
         if not isinstance(loss, ELBO):
             raise TypeError(
                 f"loss is a {type(loss).__name__}: it must be an objective, such as "
@@ -63,11 +84,21 @@ class SVI:
                 f"optim is a {type(optim).__name__}: it must be an optimizer of pyro.optim, a "
                 "torch.optim.Optimizer, or a callable that makes one from parameters"
             )
+        if level not in get_args(Level):
+            raise ValueError(f"level is {level!r}: the known ones are {', '.join(get_args(Level))}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm is {clip_norm}: a norm to clip at is above 0")
         self.model = model
         self.guide = guide
         self.optim = optim
         self.loss = loss
+        self.level = level
+        self.expected_steps = expected_steps
+        self.clip_norm = clip_norm
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
+        self._update: Update | None = None
+        self._capture: Capture | None = None
+        self._leaves: list[Tensor] = []
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
@@ -87,28 +118,78 @@ class SVI:
 
     def step_tensor(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take one gradient step, and return the loss before it as a tensor, without waiting for it."""
+        capture = self._capture
+        if capture is None or capture.refused is not None:
+            return self._eager_step(args, kwargs)
+        try:
+            loss, *gradients = capture(args, kwargs)
+        except ParametersChangedError:
+            self._capture = None
+            return self._eager_step(args, kwargs)
+        self._updater()(self._leaves, gradients)
+        return loss  # type: ignore[return-value]
+
+    def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
+        """The loss at these data, in nats, without a step."""
+        with torch.no_grad(), own_parameters(self.model, self.guide):
+            return float(self.loss.loss(self.model, self.guide, *args, **kwargs))
+
+    def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """A step that runs the programs; the first one shows which parameters they use."""
+        differentiable = hasattr(self.loss, "differentiable_loss")
         with (
             own_parameters(self.model, self.guide),
             poutine.trace(param_only=True) as seen,
             poutine.block(hide_types=["sample"]),
         ):
-            if hasattr(self.loss, "differentiable_loss"):
+            if differentiable:
                 loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
                 loss.backward()
             else:
                 loss = torch.as_tensor(
                     self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
                 )
-        parameters = self._trained(seen.trace)
-        self._update(parameters)
-        for parameter in parameters:
+        self._leaves = self._trained(seen.trace)
+        gradients = [parameter.grad for parameter in self._leaves]
+        for parameter in self._leaves:
             parameter.grad = None
+        self._updater()(self._leaves, gradients)
+        if self._capture is None and self.level != "eager":
+            self._capture = self._make_capture()
+            if not differentiable:
+                self._capture.refuse(
+                    f"{type(self.loss).__name__} computes no loss that can be differentiated; objectives "
+                    "of this package do, such as pyrovae.objectives.Renyi in place of RenyiELBO"
+                )
         return loss.detach()
 
-    def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
-        """The loss at these data, in nats, without a step."""
-        with torch.no_grad(), own_parameters(self.model, self.guide):
-            return float(self.loss.loss(self.model, self.guide, *args, **kwargs))
+    def _loss_and_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        before = RandomState([])
+        with (
+            own_parameters(self.model, self.guide),
+            poutine.trace(param_only=True) as seen,
+            poutine.block(hide_types=["sample"]),
+        ):
+            loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
+        used = {id(leaf) for leaf in self._trained(seen.trace)}
+        if used - {id(leaf) for leaf in self._leaves}:
+            before.restore()
+            raise ParametersChangedError("the programs use new parameters")
+        return [loss.detach(), *torch.autograd.grad(loss, self._leaves, allow_unused=True)]
+
+    def _make_capture(self) -> Capture:
+        modules = modules_of(self.model, self.guide)
+        tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+        store = pyro.get_param_store()._params
+        trained = {id(leaf) for leaf in self._leaves}
+        places = [(store, name) for name, leaf in store.items() if id(leaf) in trained]
+        return Capture(
+            self._loss_and_gradients,
+            [self.model, self.guide, self.loss],
+            [*self._leaves, *tensors],
+            places,
+            Policy(self.expected_steps) if self.level == "auto" else None,
+        )
 
     def _trained(self, trace: poutine.Trace) -> list[Tensor]:
         found = {id(p): p for p in self.parameters()}
@@ -119,10 +200,12 @@ class SVI:
                 found.setdefault(id(parameter), parameter)
         return list(found.values())
 
-    def _update(self, parameters: list[Tensor]) -> None:
-        if isinstance(self.optim, pyro.optim.PyroOptim):
-            self.optim([p for p in parameters if p.grad is not None])
-            return
-        if self._torch is None:
-            self._torch = self.optim(parameters)  # type: ignore[operator]
-        self._torch.step()
+    def _updater(self) -> Update:
+        if self._update is None:
+            optim = self.optim
+            if not isinstance(optim, pyro.optim.PyroOptim | torch.optim.Optimizer):
+                optim = optim(self._leaves)
+            if isinstance(optim, torch.optim.Optimizer):
+                self._torch = optim
+            self._update = Update(optim, self.clip_norm)
+        return self._update

@@ -1,0 +1,165 @@
+"""Recording a function of tensors as a graph of tensor operations, and playing it back.
+
+Pyro's handlers, the parameter store and the modules are ordinary Python around tensor operations. For a
+program of static structure that Python does the same at every step, so it need run only once: what it
+asked of the tensors is written down as a graph, random draws included, and the graph is what is run
+from then on. Draws come from torch's global generator in the same order, so numbers stay the same bits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor, fx
+from torch.overrides import TorchFunctionMode
+
+Outputs = list[Tensor | None]
+
+
+class CannotRecordError(Exception):
+    """The program cannot become a graph; the message says why."""
+
+
+class ParametersChangedError(CannotRecordError):
+    """The programs use other parameters than those gradients are computed for."""
+
+
+class Recording:
+    """A graph of tensor operations, from a list of input tensors to a list of outputs."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        self.graph = graph
+        self._forward: Callable[..., Outputs] = graph.forward
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
+        """Run the graph; inputs that the program changed in place are changed in place."""
+        with torch.no_grad():
+            return self._forward(*inputs)
+
+
+def record(
+    function: Callable[[], Outputs], inputs: Sequence[Tensor], state: Sequence[Tensor]
+) -> tuple[Recording, Outputs]:
+    """Run ``function`` once, and write down what it does to tensors.
+
+    Args:
+        function: takes the very tensors in ``inputs`` from its surroundings, and returns tensors.
+        inputs: the tensors that may hold other numbers the next time.
+        state: those of them that the function may change in place, to be put back if it fails.
+
+    Returns:
+        The recording, and what ``function`` returned.
+
+    Raises:
+        CannotRecordError: the program has no static structure, or does something besides tensor operations.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    results: list[Outputs] = []
+
+    def recorded(*_: Tensor) -> Outputs:
+        with _ValuesStayTensors():
+            results.append(function())
+        return results[-1]
+
+    before = RandomState(inputs)
+    copies = [tensor.clone() for tensor in state]
+    others = _other_randomness()
+    try:
+        # Checks of values are data-dependent control flow; the eager step before this one made them.
+        with pyro.validation_enabled(False), _no_search_for_nan():
+            graph = make_fx(recorded)(*inputs)
+        if others != _other_randomness():
+            raise CannotRecordError("it draws from Python's or NumPy's random numbers")
+    except Exception as error:
+        before.restore()
+        with torch.no_grad():
+            for tensor, copy in zip(state, copies, strict=True):
+                tensor.copy_(copy)
+        if isinstance(error, CannotRecordError):
+            raise
+        raise CannotRecordError(_reason(error)) from error
+    return Recording(tidy(graph)), results[-1]
+
+
+def tidy(graph: fx.GraphModule) -> fx.GraphModule:
+    """Take out operations that have no effect, and call the graph with a plain list of tensors."""
+    for node in reversed(list(graph.graph.nodes)):
+        if node.op == "call_function" and not node.users and not _has_effect(node.target):
+            graph.graph.erase_node(node)
+    graph.graph.set_codegen(fx.graph.CodeGen())
+    graph.recompile()
+    return graph
+
+
+def _has_effect(target: Any) -> bool:
+    if not isinstance(target, torch._ops.OpOverload):
+        return target.__name__ != "getitem"
+    return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
+
+
+class _ValuesStayTensors(TorchFunctionMode):
+    """Hands out a scalar tensor where a program asks for a number that depends on the data.
+
+    Pyro's losses subtract ``surrogate.item()``; a constant in its place would be wrong at the next step.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and not _is_constant(args[0]):
+            raise CannotRecordError(f"it takes values out of a tensor ({func.__name__})")
+        if func is Tensor.item:
+            try:
+                return func(*args)
+            except RuntimeError:
+                return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
+
+    mode = get_proxy_mode()
+    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
+    return slot is None or slot.constant is not None
+
+
+@contextmanager
+def _no_search_for_nan() -> Iterator[None]:
+    """Pyro's losses branch on whether they are NaN, to warn; a recording cannot branch."""
+    with mock.patch("pyro.util.torch_isnan", return_value=False):
+        yield
+
+
+class RandomState:
+    """Torch's global random state on the devices of some tensors, to be put back."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.cpu = torch.get_rng_state()
+        devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+        self.cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
+
+    def restore(self) -> None:
+        """Put it back."""
+        torch.set_rng_state(self.cpu)
+        for device, state in self.cuda.items():
+            torch.cuda.set_rng_state(state, device)
+
+
+def _other_randomness() -> tuple[Any, ...]:
+    state: Any = np.random.get_state()
+    return random.getstate(), state[1].tobytes(), *state[2:]
+
+
+def _reason(error: Exception) -> str:
+    message = str(error).strip().splitlines()
+    first = message[0] if message else type(error).__name__
+    if "tracing tensor" in first or "data-dependent" in first or "DataDependent" in first:
+        return "what it does next depends on a value in a tensor"
+    return f"{type(error).__name__}: {first}"
