@@ -75,6 +75,7 @@ class Config:
         fit: options of `pyrovae.fit`: epochs, batch_size, patience, ...
         evaluate: options of `pyrovae.experiment.evaluate`.
         seed: a whole number; two runs with equal configurations and versions give equal results.
+        device: where to compute, such as ``cpu`` or ``cuda``.
     """
 
     data: Part = Part("Digits")
@@ -87,6 +88,7 @@ class Config:
     fit: Mapping[str, Any] = field(default_factory=dict)
     evaluate: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    device: str = "cpu"
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Config:
@@ -125,6 +127,8 @@ class Config:
                 read[key] = None if none else Part.read(key, value)
             elif key == "seed":
                 read[key] = whole_number("seed", value, least=0)
+            elif key == "device":
+                read[key] = str(value)
             elif isinstance(value, Mapping):
                 read[key] = {**getattr(self, key), **value}
             else:

@@ -16,6 +16,7 @@ from pyrovae.config import Config, Part
 from pyrovae.dataset import DataSet
 from pyrovae.dataset import Part as PartName
 from pyrovae.evaluation import Evaluation, evaluate
+from pyrovae.feed import check_together, feed
 from pyrovae.fit import fit
 from pyrovae.loop import History
 from pyrovae.parts import build
@@ -69,6 +70,8 @@ class Experiment:
             if isinstance(getattr(model, "latent", None), int):
                 sizes["latent"] = model.latent
             guide = _make(config.guide, "guide", **sizes, model=model)
+        _place(config.device, model, guide)
+        check_together(feed(data, None, model, guide), model, guide, config.fit["batch_size"])
         return cls(config, data, model, guide, objective, estimator)
 
     def train(
@@ -81,7 +84,7 @@ class Experiment:
         """Initialise and fit; the parts hold the best parameters afterwards."""
         config = self.config
         if isinstance(self.model, Initialised):
-            self.model.initialise(self.data.fixed("train"), seed=config.seed)
+            self.model.initialise(self.data.fixed("train").to(config.device), seed=config.seed)
         schedule = config.scheduler
         return fit(
             self.model,
@@ -213,6 +216,20 @@ def _carry_out(
         folder.write_arrays(drawn | evaluation.arrays())
         folder.write_record(record)
     return record
+
+
+def _place(device: str, *modules: torch.nn.Module) -> None:
+    """Move modules to a device.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        for module in modules:
+            module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"The device {device!r} cannot be used: {why}") from error
 
 
 def _make(part: Part, kind: str, **available: Any) -> Any:

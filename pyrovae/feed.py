@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyrovae.dataset import DataSet
-from pyrovae.programs import Program
+from pyrovae.programs import Program, check
+from pyrovae.seeds import generator_from
 
 Data = DataSet | Tensor | ArrayLike
 
@@ -22,6 +23,15 @@ class PerRow(Protocol):
 
     def for_rows(self, size: int) -> nn.Module:
         """An unfitted guide of the same kind for ``size`` other rows."""
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A model that cannot score every kind of data."""
+
+    def check_data(self, x: Tensor) -> None:
+        """Raise a ValueError if rows ``x`` (B, D) are of another kind."""
         ...
 
 
@@ -101,6 +111,19 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         extras=_common_arguments(model, guide),
         dtype=like.dtype,
     )
+
+
+def check_together(source: Feed, model: Program, guide: Program, batch_size: int) -> None:
+    """Run both programs once on the first batch, and refuse what does not fit, before any step.
+
+    Raises:
+        ValueError: data that the model cannot score, or a guide that is not one of this model.
+    """
+    first = torch.arange(min(batch_size, source.rows))
+    x, extras = source.batch(first, generator_from(0))
+    if isinstance(model, Choosy):
+        model.check_data(x if source.data is not None else source.stored)
+    check(model, guide, x, **extras)
 
 
 def modules(**programs: Program) -> dict[str, nn.Module]:

@@ -15,10 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
 from pyrovae.batches import Batches
-from pyrovae.feed import Data, Feed, feed, modules
+from pyrovae.feed import Data, Feed, check_together, feed, modules
 from pyrovae.loop import History, Trainer
 from pyrovae.objectives import ELBO
-from pyrovae.programs import Program, check
+from pyrovae.programs import Program
 from pyrovae.progress import FitProgress, Measurement
 from pyrovae.svi import SVI
 
@@ -106,6 +106,7 @@ def fit(
     with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
         torch.manual_seed(seed)
         trainer = _prepare(model, guide, objective, source, batches, optim, scheduler)
+        trainer.svi.expected_steps = epochs * rounds
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
             return trainer.run(epochs, patience, validate_every, shown)
 
@@ -120,9 +121,7 @@ def _prepare(
     scheduler: Callable[[Optimizer], LRScheduler] | None,
 ) -> Trainer:
     """Check the programs on one batch, and make what steps need."""
-    first = torch.arange(min(batches.batch_size, source.rows))
-    x, extras = source.batch(first, torch.Generator().manual_seed(0))
-    check(model, guide, x, **extras)
+    check_together(source, model, guide, batches.batch_size)
     programs = modules(model=model, guide=guide)
     for program in programs.values():
         program.train()

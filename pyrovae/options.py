@@ -74,7 +74,9 @@ def parse(
     if set(kinds) == set(PART_KINDS):
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
         known["seed"] = Option("seed", int, begun.seed, "of everything random")
-        _add(parser, "seed", known["seed"], begun.seed)
+        known["device"] = Option("device", str, begun.device, "where to compute: cpu, cuda, ...")
+        for key in ("seed", "device"):
+            _add(parser, key, known[key], known[key].default)
     add_others(parser)
     found = _parse_words(parser, words_left, known, begun)
     values = begun.plain()
@@ -83,7 +85,8 @@ def parse(
             values[kind] |= {k: found.pop(f"{kind}.{k}") for k in _keys(known, kind, found)}
     for section in sections:
         values[section] |= {k: found.pop(f"{section}.{k}") for k in _keys(known, section, found)}
-    values["seed"] = found.pop("seed", begun.seed)
+    for key in ("seed", "device"):
+        values[key] = found.pop(key, values[key])
     return Config.read(values).complete(), found
 
 
