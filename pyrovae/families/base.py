@@ -50,6 +50,16 @@ class Family(ABC):
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """(..., size) -> a distribution of batch shape (...)."""
 
+    def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Standard normal ``noise`` (..., L) -> draws of the distribution, (..., L).
+
+        Raises:
+            TypeError: the family's draws are no smooth function of noise.
+        """
+        raise TypeError(
+            f"the draws of the family {type(self).__name__} carry no gradient: use a continuous family"
+        )
+
 
 def lower_triangle(diagonal: Tensor, below: Tensor) -> Tensor:
     """Lower-triangular matrices from their diagonal (..., L) and what lies below it, row by row.

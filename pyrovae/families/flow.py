@@ -8,6 +8,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.distributions.transforms import LowerCholeskyAffine
 from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import Tensor
+from torch.distributions.transforms import Transform
 
 from pyrovae.families.base import Family, lower_triangle, positive
 
@@ -39,15 +40,26 @@ class Flow(Family):
 
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """A transformed normal, event shape (L,)."""
+        origin = torch.zeros_like(parameters[..., : self.latent])
+        base = dist.Normal(origin, torch.ones_like(origin)).to_event(1)
+        return dist.TransformedDistribution(base, self._layers(parameters))
+
+    def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Noise through all layers."""
+        batch = torch.broadcast_shapes(noise.shape[:-1], parameters.shape[:-1])
+        noise = noise.expand(*batch, self.latent)  # which Pyro's splines do not do by themselves
+        for layer in self._layers(parameters):
+            noise = layer(noise)
+        return noise
+
+    def _layers(self, parameters: Tensor) -> list[Transform]:
         first, mixing, second, loc, raw, below = parameters.split(self._lengths(), -1)
-        base = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
-        layers = [
+        return [
             self._spline(first),
             BatchAffine(torch.zeros_like(loc), lower_triangle(torch.ones_like(loc), mixing)),
             self._spline(second),
             BatchAffine(loc, lower_triangle(positive(raw), below)),
         ]
-        return dist.TransformedDistribution(base, layers)
 
     def _spline(self, raw: Tensor) -> ConditionedSpline:
         """(..., L (4 bins - 1)) -> an elementwise monotone spline; the identity at zero."""

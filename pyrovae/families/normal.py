@@ -22,6 +22,11 @@ class Diagonal(Family):
         loc, raw = parameters.split(self.latent, -1)
         return dist.Normal(loc, positive(raw)).to_event(1)
 
+    def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Loc + scale * noise."""
+        loc, raw = parameters.split(self.latent, -1)
+        return loc + positive(raw) * noise
+
 
 class FullCovariance(Family):
     """A multivariate normal: loc and the Cholesky factor of its covariance."""
@@ -33,7 +38,15 @@ class FullCovariance(Family):
 
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """MultivariateNormal(loc, scale_tril), event shape (L,)."""
-        loc, raw, below = parameters.split(
-            [self.latent, self.latent, self.size - 2 * self.latent], -1
-        )
-        return dist.MultivariateNormal(loc, scale_tril=lower_triangle(positive(raw), below))
+        loc, scale_tril = self._loc_and_factor(parameters)
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+
+    def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Loc + scale_tril @ noise."""
+        loc, scale_tril = self._loc_and_factor(parameters)
+        return loc + (scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def _loc_and_factor(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = [self.latent, self.latent, self.size - 2 * self.latent]
+        loc, raw, below = parameters.split(lengths, -1)
+        return loc, lower_triangle(positive(raw), below)

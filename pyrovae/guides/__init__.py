@@ -3,5 +3,6 @@
 from pyrovae.guides.amortized import Amortized
 from pyrovae.guides.exact_posterior import ExactPosterior
 from pyrovae.guides.per_datapoint import PerDatapoint
+from pyrovae.guides.semi_amortized import SemiAmortized
 
-__all__ = ["Amortized", "ExactPosterior", "PerDatapoint"]
+__all__ = ["Amortized", "ExactPosterior", "PerDatapoint", "SemiAmortized"]

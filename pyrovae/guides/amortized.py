@@ -23,7 +23,7 @@ class Amortized(PyroModule):
         latent: L, latent dimensions (for ``"categorical"``, the number of categories).
         hidden: sizes of the encoder's hidden layers, from x to z.
         activation: what follows each hidden layer.
-        family: ``"diagonal"``, ``"full"`` or another of `pyrovae.families.FAMILIES`.
+        family: ``"diagonal"``, ``"full"``, ``"flow"`` or another of `pyrovae.families.FAMILIES`.
 
     Raises:
         ValueError: an unknown family or activation, or a size below 1.
@@ -52,11 +52,17 @@ class Amortized(PyroModule):
         super().__init__()
         self.features = features
         self.latent = latent
+        self.family_name = family
         self.family = make_family(family, latent)
         self.encoder = MLP(features, self.family.size, hidden=hidden, activation=activation)
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z for each row of ``x``: (..., B, L), or (..., B) for a category."""
         with data_plate(len(x), index, size):
-            z: Tensor = pyro.sample("z", self.family.distribution(self.encoder(x)))
+            z: Tensor = pyro.sample("z", self.family.distribution(self.local_parameters(x)))
         return z
+
+    def local_parameters(self, x: Tensor) -> Tensor:
+        """What the family is given for each row of ``x``: (B, size)."""
+        parameters: Tensor = self.encoder(x)
+        return parameters

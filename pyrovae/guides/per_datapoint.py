@@ -19,7 +19,7 @@ class PerDatapoint(PyroModule):
     Args:
         size: N, rows in the data set.
         latent: L, latent dimensions (for ``"categorical"``, the number of categories).
-        family: ``"diagonal"``, ``"full"`` or another of `pyrovae.families.FAMILIES`.
+        family: ``"diagonal"``, ``"full"``, ``"flow"`` or another of `pyrovae.families.FAMILIES`.
 
     Raises:
         ValueError: an unknown family, a size below 1, or a batch that is not the whole data set and
@@ -37,6 +37,9 @@ class PerDatapoint(PyroModule):
         torch.Size([3, 2])
     """
 
+    # Parameters whose rows belong to the rows of the data set: a step need not touch the others.
+    row_tables: tuple[str, ...] = ("table",)
+
     def __init__(self, size: int, latent: int, *, family: str = "diagonal") -> None:
         super().__init__()
         if size < 1:
@@ -49,15 +52,20 @@ class PerDatapoint(PyroModule):
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z for the rows ``index`` of the data set: (..., B, L), or (..., B) for a category."""
+        parameters = self.local_parameters(x, index)
+        with data_plate(len(x), index, size):
+            z: Tensor = pyro.sample("z", self.family.distribution(parameters))
+        return z
+
+    def local_parameters(self, x: Tensor, index: Tensor | None = None) -> Tensor:
+        """What the family is given for the rows ``index`` of the data set: (B, size)."""
         if index is None and len(x) != self.size:
             raise ValueError(
                 f"the table of this guide has {self.size} rows but the batch has {len(x)}: pass the rows' "
                 "numbers as index=, or fit rows that were not in training with pyrovae.refit"
             )
-        parameters = self.table if index is None else self.table[index]
-        with data_plate(len(x), index, size):
-            z: Tensor = pyro.sample("z", self.family.distribution(parameters))
-        return z
+        parameters: Tensor = self.table if index is None else self.table[index]
+        return parameters
 
     def for_rows(self, size: int) -> PerDatapoint:
         """Return a new, unfitted guide of the same family for ``size`` other rows."""

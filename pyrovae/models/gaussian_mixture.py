@@ -177,6 +177,9 @@ class GaussianMixture(PyroModule):
             weights: probabilities of the components.
             loc: their means.
             covariances: (C, D, D) full, (C, D) diagonal, (D, D) tied, (C,) or (C, 1) spherical.
+
+        Raises:
+            ValueError: a variance below the floor.
         """
         self.logits.copy_(torch.as_tensor(weights).log())
         self.loc.copy_(torch.as_tensor(loc))
@@ -188,5 +191,10 @@ class GaussianMixture(PyroModule):
             rows, columns = torch.tril_indices(self.features, self.features, -1)
             self.below.copy_(cholesky[..., rows, columns])
             variance = cholesky.diagonal(dim1=-2, dim2=-1).square()
+        if (variance < self.floor * (1.0 - 1e-6)).any():
+            raise ValueError(
+                f"the least variance given is {float(variance.min()):g}, below the floor of {self.floor:g}: "
+                "make the mixture with a lower floor"
+            )
         tiny = torch.finfo(self.log_variance.dtype).tiny
         self.log_variance.copy_((variance - self.floor).clamp(min=tiny).log())

@@ -11,7 +11,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.families import positive
+from pyrovae.families import positive, positive_inverse
 from pyrovae.programs import data_plate
 
 
@@ -79,10 +79,14 @@ class ProbabilisticPCA(PyroModule):
 
     def posterior(self, x: Tensor) -> TorchDistribution:
         """p(z | x) = N(M^-1 W' (x - mu), sigma^2 M^-1) for each row of ``x``: event shape (L,)."""
-        cholesky = torch.linalg.cholesky(self._precision())
+        precision = self._precision()
+        cholesky = torch.linalg.cholesky(precision)
         loc = torch.cholesky_solve(self.weight.mT @ (x - self.loc).mT, cholesky).mT
-        covariance = self.scale.square() * torch.cholesky_inverse(cholesky)
-        return dist.MultivariateNormal(loc, scale_tril=torch.linalg.cholesky(covariance))
+        # One factor for all rows, from the precision: its inverse is never factored.
+        centred = dist.MultivariateNormal(
+            self.loc.new_zeros(self.latent), precision_matrix=precision / self.scale.square()
+        )
+        return dist.MultivariateNormal(loc, scale_tril=centred.scale_tril)
 
     def exact_log_evidence(self, x: Tensor) -> Tensor:
         """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats; costs B D L, not B D^2."""
@@ -101,17 +105,19 @@ class ProbabilisticPCA(PyroModule):
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Put the mean and the noise where the data ``x`` (N, D) are; ``seed`` draws the weights."""
         generator = torch.Generator().manual_seed(seed)
-        spread = x.std(0).square().mean().sqrt()
+        spread = x.std(0, correction=0).square().mean().sqrt()
         self.loc.copy_(x.mean(0))
         self.weight.copy_(0.1 * spread * torch.randn(self.weight.shape, generator=generator))
-        self._set_scale(spread)
+        # Data that do not vary at all leave no scale to start from.
+        self.raw_scale.copy_(positive_inverse(spread.clamp(min=1e-3)))
 
     @torch.no_grad()
     def maximise_likelihood(self, x: Tensor) -> None:
         """Set the parameters to the closed-form maximum of the likelihood of ``x`` (N, D).
 
         Raises:
-            ValueError: no dimension is left for the noise (latent is not below features).
+            ValueError: no dimension is left for the noise (latent is not below features), or the data
+                have none.
         """
         if self.latent >= self.features:
             raise ValueError(
@@ -124,12 +130,12 @@ class ProbabilisticPCA(PyroModule):
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0), vectors.flip(1)
         variance = values[self.latent :].mean()
+        if not variance > 0:
+            raise ValueError(
+                f"the data vary in no more than {self.latent} directions, so the noise has no best scale: "
+                "use fewer latent dimensions"
+            )
         kept = (values[: self.latent] - variance).clamp(min=0.0).sqrt()
         self.loc.copy_(loc)
         self.weight.copy_(vectors[:, : self.latent] * kept)
-        self._set_scale(variance.sqrt())
-
-    def _set_scale(self, scale: Tensor) -> None:
-        # The inverse of `positive`, written so that a small scale loses no digits.
-        shift = math.log(math.e - 1.0)
-        self.raw_scale.copy_(scale + torch.log(-torch.expm1(-scale)) - shift)
+        self.raw_scale.copy_(positive_inverse(variance.sqrt()))

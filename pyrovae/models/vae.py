@@ -12,7 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyrovae.families import positive
+from pyrovae.families import positive, positive_inverse
 from pyrovae.networks import MLP
 from pyrovae.programs import data_plate
 
@@ -124,6 +124,5 @@ class VAE(PyroModule):
         elif self.likelihood == "fixed_gaussian":
             bias.copy_(mean)
         else:
-            spread = (x.std(0) - self.floor).clamp(min=self.floor)
-            raw = torch.log(torch.expm1(spread)) - 0.5413248546129181
-            bias.copy_(torch.cat([mean, raw]))
+            spread = (x.std(0, correction=0) - self.floor).clamp(min=self.floor)
+            bias.copy_(torch.cat([mean, positive_inverse(spread)]))

@@ -1,0 +1,29 @@
+"""The encoder is all that a draw depends on, and its gradients are those of the bound."""
+
+import pytest
+import torch
+from pyro import poutine
+
+from pyrovae.guides import Amortized
+
+
+def test_rows_do_not_see_each_other():
+    guide = Amortized(6, 2)
+    x = torch.randn(4, 6)
+    torch.testing.assert_close(guide.local_parameters(x)[2:3], guide.local_parameters(x[2:3]))
+
+
+def test_the_family_gets_what_the_encoder_says():
+    guide = Amortized(6, 2, family="full")
+    x = torch.randn(4, 6)
+    site = poutine.trace(guide).get_trace(x).nodes["z"]
+    torch.testing.assert_close(site["fn"].loc, guide.encoder(x)[:, :2])
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="known ones are diagonal"):
+        Amortized(6, 2, family="round")
+    with pytest.raises(ValueError, match="activation is 'step'"):
+        Amortized(6, 2, activation="step")
+    with pytest.raises(ValueError, match="layer sizes are"):
+        Amortized(0, 2)

@@ -1,0 +1,129 @@
+"""The mixture against scikit-learn's, number for number."""
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.mixture import GaussianMixture as Reference
+
+from pyrovae.models import GaussianMixture
+from pyrovae.models.gaussian_mixture import COVARIANCES
+
+NAMES = {"full": "full", "diagonal": "diag", "tied": "tied", "spherical": "spherical"}
+
+
+def data(rows=300):
+    noise = np.random.default_rng(0).random((rows, 64))
+    return (load_digits().data[:rows] + noise) / 17
+
+
+def fitted(covariance, **settings):
+    x = data()
+    reference = Reference(
+        5, covariance_type=NAMES[covariance], reg_covar=1e-3, max_iter=5, tol=0, random_state=0
+    )
+    reference.fit(x)
+    model = GaussianMixture(64, components=5, covariance=covariance, **settings).double()
+    parameters = (reference.weights_, reference.means_, reference.covariances_)
+    model.set_parameters(*map(torch.as_tensor, parameters))
+    return torch.as_tensor(x), reference, model
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_density_and_responsibilities_are_scikit_learns(covariance):
+    x, reference, model = fitted(covariance)
+    expected = torch.as_tensor(reference.score_samples(x.numpy()))
+    torch.testing.assert_close(model.exact_log_evidence(x), expected, rtol=1e-6, atol=0)
+    responsibilities = torch.as_tensor(reference.predict_proba(x.numpy()))
+    torch.testing.assert_close(model.posterior(x).probs, responsibilities, rtol=0, atol=1e-8)
+    # A planted mistake: variances a hundredth too large.
+    with torch.no_grad():
+        model.log_variance.add_(0.01)
+    assert not torch.allclose(model.exact_log_evidence(x), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_step_of_em_is_scikit_learns(covariance):
+    x, reference, model = fitted(covariance)
+    responsibilities = model.posterior(x).probs
+    model.maximise_likelihood(x, responsibilities)
+    reference._m_step(x.numpy(), responsibilities.detach().log().numpy())
+    expected = torch.as_tensor(reference.score_samples(x.numpy()))
+    torch.testing.assert_close(model.exact_log_evidence(x), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_em_never_lowers_the_likelihood(covariance):
+    x = torch.as_tensor(data(150))[:, 20:30]
+    model = GaussianMixture(10, components=4, covariance=covariance, floor=1e-6).double()
+    model.initialise(x, seed=0)
+    values = []
+    for _ in range(6):
+        values.append(model.exact_log_evidence(x).mean().item())
+        model.maximise_likelihood(x, model.posterior(x).probs)
+    # The floor is added, not maximised over, so that rises stop just short of the top.
+    assert all(later > earlier - 1e-4 for earlier, later in zip(values, values[1:], strict=False))
+    assert values[-1] > values[0] + 0.01
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_sampling_agrees_with_the_density(covariance):
+    """E log p of the model's own draws, by two roads: joint density of draws, and their evidence."""
+    torch.manual_seed(0)
+    model = GaussianMixture(3, components=2, covariance=covariance).double()
+    with torch.no_grad():
+        z = model.prior().sample((20000,))
+        x = model.decode(z).sample()
+        # E[log p(x) - log p(x, z) + log p(z | x)] = 0 for every draw, by Bayes' rule.
+        joint = model.prior().log_prob(z) + model.decode(z).log_prob(x)
+        torch.testing.assert_close(
+            model.exact_log_evidence(x), joint - model.posterior(x).log_prob(z), rtol=0, atol=1e-9
+        )
+        first = x.mean(0) - (model.weights[:, None] * model.loc).sum(0)
+    assert (first.abs() < 5 * x.std(0) / 20000**0.5).all()
+
+
+def test_the_floor_holds_and_is_kept_by_training():
+    x = torch.zeros(40, 3)
+    x[:, 0] = torch.randn(40)
+    model = GaussianMixture(3, components=2, floor=0.01)
+    model.initialise(x)
+    scale = model.decode(torch.arange(2)).base_dist.scale
+    assert (scale[:, 1:] >= 0.1 - 1e-6).all()
+    assert model.exact_log_evidence(x).isfinite().all()
+
+
+def test_initialising_leaves_the_random_states_alone():
+    model, x = GaussianMixture(64, components=5), torch.as_tensor(data()).float()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    model.initialise(x, seed=3)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+    again = GaussianMixture(64, components=5)
+    again.initialise(x, seed=3)
+    torch.testing.assert_close(model.exact_log_evidence(x), again.exact_log_evidence(x))
+
+
+def test_enumeration_gives_the_exact_evidence_without_a_guide():
+    model, x = GaussianMixture(4, components=3).double(), torch.randn(6, 4, dtype=torch.float64)
+    elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+    loss = elbo.loss(model, lambda x: None, x)
+    assert loss == pytest.approx(-float(model.exact_log_evidence(x).sum()), rel=1e-10)
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="components 0: each must be at least 1"):
+        GaussianMixture(4, components=0)
+    with pytest.raises(ValueError, match="covariance is 'diag': the known ones are full, diagonal"):
+        GaussianMixture(4, covariance="diag")
+    with pytest.raises(ValueError, match="floor is -1"):
+        GaussianMixture(4, floor=-1)
+    with pytest.raises(ValueError, match="3 rows and the mixture 10 components"):
+        GaussianMixture(4).initialise(torch.zeros(3, 4))
+    with pytest.raises(ValueError, match=r"below the floor of 0\.001"):
+        GaussianMixture(2, components=1).set_parameters(
+            torch.ones(1), torch.zeros(1, 2), torch.full((1, 2), 1e-4)
+        )
