@@ -115,8 +115,8 @@ def checks(comparison: Comparison) -> list[Check]:
     lost = [record for record in comparison.unfit if record.get("status") == "failed"]
     if lost:
         found.append(Check(False, f"{_count(len(lost), 'run')} failed; see below the table."))
-    if names := [r["name"] for e in comparison.entries for r in e.records if r.get("not_finite")]:
-        found.append(Check(False, f"Not every number is finite in {_joined(names)}."))
+    if wrong := [name for entry in comparison.entries for name in _not_finite(entry)]:
+        found.append(Check(False, f"Not a finite number: {_joined(wrong)}."))
     return [check for check in found if check is not None]
 
 
@@ -174,6 +174,12 @@ def _tail_check(comparison: Comparison) -> Check | None:
     return Check(True, "The importance weights' tails are light (k-hat) for 90 % of rows or more.")
 
 
+def _not_finite(entry: Entry) -> list[str]:
+    """The results that were NaN or infinite; an option may well be infinite and has a dotted key."""
+    keys = [key for record in entry.records for key in record.get("not_finite") or []]
+    return [f"{key} of {entry.label}" for key in dict.fromkeys(keys) if "." not in key]
+
+
 def _fixed(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return "–"
@@ -185,5 +191,7 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _joined(parts: Sequence[str], most: int = 4) -> str:
+    if len(parts) > most:
+        parts = [*parts[:most], f"{len(parts) - most} more"]
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
