@@ -51,6 +51,13 @@ class Entry:
         return self.mean("exact_log_evidence") or self.estimate
 
     @property
+    def seed_error(self) -> float:
+        """The standard error over seeds of the mean log evidence; 0 where one seed tells nothing."""
+        key = "test_log_evidence"
+        values = [v for record in self.records if (v := _finite(record.get(key))) is not None]
+        return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+    @property
     def estimate(self) -> Number | None:
         """The importance-sampling estimate of the log evidence."""
         return self.mean("test_log_evidence", "test_log_evidence_se")

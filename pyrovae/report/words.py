@@ -46,13 +46,15 @@ def difference(better: Entry, worse: Entry) -> Difference:
     """The difference of their log evidences with its standard error, in nats per datapoint.
 
     Where both recorded the evidence of every test row, the rows are compared one by one and the
-    standard error is that of the mean difference over test rows. Otherwise the Monte Carlo errors
-    of the two numbers are added in squares, which says nothing about other test rows.
+    standard error is that of the mean difference over test rows; the spread over several seeds is
+    added in squares. Otherwise the errors of the two numbers are added in squares, which says
+    nothing about other test rows.
     """
     if better.rows is not None and worse.rows is not None and better.rows.size == worse.rows.size:
         gain = better.rows - worse.rows
         if gain.size > 1 and np.isfinite(gain).all():
             error = float(gain.std(ddof=1)) / math.sqrt(gain.size)
+            error = math.hypot(error, better.seed_error, worse.seed_error)
             return Difference(Number(float(gain.mean()), error), gain.size)
     one, other = better.evidence, worse.evidence
     if one is None or other is None:
@@ -79,7 +81,8 @@ def _winner(ranked: Sequence[Entry]) -> str:
         return f"{best.model} explains unseen data with a log evidence of {size}."
     gaps = [(entry.model, difference(best, entry)) for entry in ranked[1:]]
     rows = gaps[0][1].paired_rows
-    taken = f"over the {rows} test rows" if rows else "of the two estimates"
+    seeds = " and the seeds" if any(len(entry.records) > 1 for entry in ranked) else ""
+    taken = f"over the {rows} test rows{seeds}" if rows else "of the two estimates"
     close = gaps[0][1].nats
     if not close.value > 2 * close.error:
         return (

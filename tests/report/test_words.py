@@ -56,6 +56,21 @@ def test_the_difference_over_rows_is_paired(folder: OutputFolder) -> None:
     assert found.nats.error < 0.7 * apart / math.sqrt(397)
 
 
+def test_the_spread_of_seeds_is_part_of_the_error(seeds_folder: OutputFolder) -> None:
+    (whole,) = read(seeds_folder)
+    best, second = whole.best()[:2]
+    assert best.rows is not None
+    assert second.rows is not None
+    over_rows = (best.rows - second.rows).std(ddof=1) / math.sqrt(397)
+    over_seeds = [
+        np.std([r["test_log_evidence"] for r in entry.records], ddof=1) / math.sqrt(3)
+        for entry in (best, second)
+    ]
+    error = difference(best, second).nats.error
+    assert error == pytest.approx(math.hypot(over_rows, *over_seeds))
+    assert "over the 397 test rows and the seeds" in headline(whole)[0]
+
+
 def test_without_rows_the_errors_add_in_squares() -> None:
     found = difference(*comparison(VAE, PCA).best())
     assert found.paired_rows == 0
