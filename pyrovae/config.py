@@ -188,7 +188,7 @@ class Config:
 
 # Options of these functions that a configuration sets: the rest follow from its other entries.
 SECTIONS = {
-    "fit": ("epochs", "batch_size", "patience", "validate_every"),
+    "fit": ("epochs", "batch_size", "patience", "validate_every", "clip_norm"),
     "evaluate": ("elbo_particles", "refit_steps"),
 }
 LEAST = {"elbo_particles": 2}
@@ -206,7 +206,7 @@ def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) 
     parameters = inspect.signature(function).parameters
     chosen = {key: given.get(key, parameters[key].default) for key in known}
     for key, value in chosen.items():
-        if value is not None or parameters[key].default is not None:
+        if key != "clip_norm" and (value is not None or parameters[key].default is not None):
             whole_number(key, value, least=LEAST.get(key, 1))
     return chosen
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyrovae.dataset import DataSet
-from pyrovae.programs import Program, check
+from pyrovae.programs import Program, check, modules_of
 from pyrovae.seeds import generator_from
 
 Data = DataSet | Tensor | ArrayLike
@@ -92,6 +92,9 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
             does not.
     """
     like = _first_parameter(model, guide)
+    if like is None:
+        floating = isinstance(data, Tensor) and data.is_floating_point()
+        like = data[:0] if floating else torch.empty(0)
     if isinstance(data, DataSet):
         if validation is not None:
             raise TypeError("a DataSet has validation rows of its own: leave out validation=...")
@@ -123,12 +126,18 @@ def check_together(source: Feed, model: Program, guide: Program, batch_size: int
     x, extras = source.batch(first, generator_from(0))
     if isinstance(model, Choosy):
         model.check_data(x if source.data is not None else source.stored)
+    mine, theirs = getattr(model, "latent", None), getattr(guide, "latent", None)
+    if isinstance(mine, int) and isinstance(theirs, int) and mine != theirs:
+        raise ValueError(
+            f"the guide was made for latent={theirs}, the model has latent={mine}: make both alike"
+        )
     check(model, guide, x, **extras)
 
 
 def modules(**programs: Program) -> dict[str, nn.Module]:
-    """Those of the programs that are modules, by name."""
-    return {name: program for name, program in programs.items() if isinstance(program, nn.Module)}
+    """The modules among programs, by name; a method of a module stands for the module."""
+    owners = {name: modules_of(program) for name, program in programs.items()}
+    return {name: found[0] for name, found in owners.items() if found}
 
 
 def _common_arguments(model: Program, guide: Program) -> frozenset[str]:
@@ -168,13 +177,13 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
         )
 
 
-def _first_parameter(*programs: Program) -> Tensor:
-    """What says where the programs are: their first floating parameter, or torch's defaults."""
-    for module in modules(**{str(i): p for i, p in enumerate(programs)}).values():
+def _first_parameter(*programs: Program) -> Tensor | None:
+    """What says where the programs are and how precise: their first floating parameter."""
+    for module in modules_of(*programs):
         for parameter in module.parameters():
             if parameter.is_floating_point():
                 return parameter.detach()
-    return torch.empty(())
+    return None
 
 
 def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:

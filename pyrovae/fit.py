@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
 from pyrovae.batches import Batches
-from pyrovae.feed import Data, Feed, check_together, feed, modules
+from pyrovae.feed import Data, check_together, feed, modules
 from pyrovae.loop import History, Trainer
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
@@ -37,6 +37,7 @@ def fit(
     batch_size: int = 128,
     patience: int | None = None,
     validate_every: int = 1,
+    clip_norm: float | None = None,
     validation: Tensor | ArrayLike | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -63,6 +64,7 @@ def fit(
         batch_size: rows in a batch at most; batches of a pass are made as equal as they can be.
         patience: stop after so many epochs without a better validation bound; None never stops early.
         validate_every: epochs between two measurements of the validation bound.
+        clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
         validation: (M, D) validation rows where ``data`` is an array.
         seed: of the order of the data, its noise, and the particles.
         progress: show a bar on standard error.
@@ -105,39 +107,42 @@ def fit(
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
     with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        trainer = _prepare(model, guide, objective, source, batches, optim, scheduler)
-        trainer.svi.expected_steps = epochs * rounds
+        check_together(source, model, guide, batches.batch_size)
+        state, optimizer = _optimizer(model, guide, optim)
+        svi = SVI(
+            model,
+            guide,
+            optimizer,
+            objective,
+            expected_steps=epochs * rounds,
+            clip_norm=clip_norm,
+        )
+        schedule = None if scheduler is None else _schedule(scheduler, optimizer)
+        trainer = Trainer(svi, source, batches, schedule, state)
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
             return trainer.run(epochs, patience, validate_every, shown)
 
 
-def _prepare(
-    model: Program,
-    guide: Program,
-    objective: PyroELBO,
-    source: Feed,
-    batches: Batches,
-    optim: PyroOptim | Optimizer | MakeOptimizer | None,
-    scheduler: Callable[[Optimizer], LRScheduler] | None,
-) -> Trainer:
-    """Check the programs on one batch, and make what steps need."""
-    check_together(source, model, guide, batches.batch_size)
+def _optimizer(
+    model: Program, guide: Program, optim: PyroOptim | Optimizer | MakeOptimizer | None
+) -> tuple[dict[str, Tensor], PyroOptim | Optimizer]:
+    """The tensors that are trained, by name, and what trains them."""
     programs = modules(model=model, guide=guide)
     for program in programs.values():
         program.train()
     state = checkpoint.parameters(**programs)
-    if optim is None:
-        optim = functools.partial(torch.optim.Adam, lr=1e-3)
-    if not isinstance(optim, PyroOptim | Optimizer):
-        optim = optim([tensor for tensor in state.values() if tensor.requires_grad])
-    made = None
-    if scheduler is not None:
-        if not isinstance(optim, Optimizer):
-            raise TypeError(
-                "scheduler goes with an optimiser of torch.optim; Pyro's have their own"
-            )
-        made = scheduler(optim)
-    return Trainer(SVI(model, guide, optim, objective), source, batches, made, state)
+    if isinstance(optim, PyroOptim | Optimizer):
+        return state, optim
+    make = functools.partial(torch.optim.Adam, lr=1e-3) if optim is None else optim
+    return state, make([tensor for tensor in state.values() if tensor.requires_grad])
+
+
+def _schedule(
+    scheduler: Callable[[Optimizer], LRScheduler], optimizer: PyroOptim | Optimizer
+) -> LRScheduler:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError("scheduler goes with an optimiser of torch.optim; Pyro's have their own")
+    return scheduler(optimizer)
 
 
 def _check_options(**options: int) -> None:

@@ -65,12 +65,13 @@ class Trainer:
         began = time.perf_counter()
         stopped_early = False
         for epoch in range(1, epochs + 1):
-            train_bound = self.train(shown)
-            validation_bound = math.nan
-            if self.source.validation is not None and (
-                epoch % validate_every == 0 or epoch == epochs
-            ):
-                validation_bound = self.validate(self.source.validation)
+            measured = epoch % validate_every == 0 or epoch == epochs
+            try:
+                train_bound = self.train(shown)
+                validation_bound = self.validate() if measured else math.nan
+            except (RuntimeError, ValueError) as error:
+                self.refuse_divergence(error)
+                raise
             seconds = time.perf_counter() - began
             at = Measurement(self.steps, epoch, epochs, seconds, train_bound, validation_bound)
             self.measured.append(at)
@@ -94,21 +95,35 @@ class Trainer:
             shown.step()
         bound = -total.item() / self.source.rows
         if not math.isfinite(bound):
-            self.restore_best()
-            kept = (
-                f"those of epoch {self.best_epoch} were restored"
-                if self.best_state
-                else "none was good"
-            )
-            raise FloatingPointError(
-                f"the bound became {bound} in epoch {self.batches.epoch}, by step {self.steps}: take a "
-                "smaller learning rate, or look for values in the data far from the rest "
-                f"(parameters: {kept})"
-            )
+            raise self.diverged(f"the bound became {bound}")
         return bound
 
-    def validate(self, x: Tensor) -> float:
+    def refuse_divergence(self, error: Exception) -> None:
+        """Name the cause if a program failed because the parameters had gone where none can be."""
+        what = ""
+        if not all(bool(tensor.isfinite().all()) for tensor in self.state.values()):
+            what = "the parameters became infinite or not a number"
+        elif isinstance(error, torch.linalg.LinAlgError):
+            what = "a matrix could no longer be decomposed"
+        elif self.steps and "to satisfy the constraint" in str(error):
+            what = "a distribution was given parameters that it cannot have"
+        if what:
+            raise self.diverged(what) from error
+
+    def diverged(self, what: str) -> FloatingPointError:
+        """Put the best parameters back, and say what happened and what helps."""
+        self.restore_best()
+        kept = f"those of epoch {self.best_epoch} were restored" if self.best_state else "none kept"
+        return FloatingPointError(
+            f"{what} in epoch {len(self.measured) + 1}, by step {self.steps}: take a smaller learning "
+            f"rate, or look for values in the data far from the rest (parameters: {kept})"
+        )
+
+    def validate(self) -> float:
         """The objective's bound per validation row, with the same random numbers at every call."""
+        x = self.source.validation
+        if x is None:
+            return math.nan
         programs = modules(model=self.svi.model, guide=self.svi.guide).values()
         for program in programs:
             program.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -67,11 +68,17 @@ def identity(config: Config) -> dict[str, Any]:
     """What was run, as a record says it."""
     named = {kind: getattr(config, kind) for kind in ("model", "guide", "objective")}
     found: dict[str, Any] = {kind: part.name for kind, part in named.items()}
-    found |= {f"{kind}_options": part.plain_options() for kind, part in named.items()}
+    found |= {f"{kind}_options": _finite(part.plain_options()) for kind, part in named.items()}
     packages = {"torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
     versions = {name: version(package) for name, package in packages.items()}
     versions |= {"pyrovae": pyrovae.__version__, "python": platform.python_version()}
     return found | {"data": config.data.plain(), "seed": config.seed, "versions": versions}
+
+
+def _finite(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON holds them: an infinite one, such as a nesting to be guessed, as a word."""
+    infinite = (math.inf, -math.inf)
+    return {key: str(v) if v in infinite else v for key, v in options.items()}
 
 
 def label(config: Config) -> str:

@@ -1,0 +1,335 @@
+import functools
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroModule
+from torch import nn
+
+from pyrovae import checkpoint
+from pyrovae.data import Digits
+from pyrovae.fit import fit
+from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
+from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+from pyrovae.objectives import ELBO, IWAE, Renyi
+
+STILL = functools.partial(torch.optim.SGD, lr=0.0)
+quietly = functools.partial(fit, progress=False)
+
+
+def rows(count, features=5, dtype=torch.float64, seed=0):
+    return torch.randn(count, features, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def pca(dtype=torch.float64, features=5):
+    torch.manual_seed(1)
+    return ProbabilisticPCA(features, latent=2).to(dtype)
+
+
+def state_of(*modules):
+    return [p.detach().clone() for module in modules for p in module.parameters()]
+
+
+@pytest.mark.parametrize("objective", [ELBO(), IWAE(num_particles=3), Renyi(alpha=2.0)])
+@pytest.mark.parametrize("batch_size", [7, 50])
+def test_with_the_exact_posterior_the_bounds_are_the_exact_evidence(objective, batch_size):
+    model = pca()
+    x, held_out = rows(50), rows(20, seed=1)
+    history = quietly(
+        model,
+        ExactPosterior(model),
+        x,
+        objective,
+        validation=held_out,
+        optim=STILL,
+        epochs=2,
+        batch_size=batch_size,
+    )
+    exact = model.exact_log_evidence(x).mean().item()
+    assert history.train_bound == pytest.approx([exact, exact], rel=1e-10)
+    expected = model.exact_log_evidence(held_out).mean().item()
+    assert history.validation_bound == pytest.approx([expected, expected], rel=1e-10)
+    assert history.step.tolist() == [-(-50 // batch_size), 2 * -(-50 // batch_size)]
+
+
+def test_programs_without_a_plate_over_the_data_set_give_the_same_bound():
+    model = pca()
+    guide = ExactPosterior(model)
+    x = rows(50)
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    history = quietly(
+        lambda x: model(x), lambda x: guide(x), x, optim=still, epochs=1, batch_size=7
+    )
+    exact = model.exact_log_evidence(x).mean().item()
+    assert history.train_bound == pytest.approx([exact], rel=1e-10)
+
+
+def test_same_seed_same_parameters_and_another_seed_others():
+    found = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(0)
+        model, guide = VAE(64, latent=2, hidden=(8,)), Amortized(64, 2, hidden=(8,))
+        quietly(model, guide, Digits(), epochs=1, seed=seed)
+        found.append(state_of(model, guide))
+    assert all(torch.equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(found[0], found[2], strict=True))
+
+
+def test_global_state_is_left_as_found():
+    pyro.param("mine", torch.ones(2))
+    model, guide = pca(torch.float32), Amortized(5, 2, hidden=(4,))
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    quietly(model, guide, rows(20, dtype=torch.float32), epochs=2)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert list(pyro.get_param_store().keys()) == ["mine"]
+
+
+def test_the_best_parameters_on_the_validation_rows_are_kept():
+    model = pca()
+    guide = ExactPosterior(model)
+    x, held_out = rows(12), rows(40, seed=1)
+    history = quietly(
+        model,
+        guide,
+        x,
+        validation=held_out,
+        optim=functools.partial(torch.optim.Adam, lr=0.3),
+        epochs=60,
+    )
+    best = history.validation_bound.max()
+    assert history.validation_bound[-1] < best  # it overfits twelve rows
+    assert history.validation_bound[history.best_epoch - 1] == best
+    assert model.exact_log_evidence(held_out).mean().item() == pytest.approx(best, rel=1e-10)
+
+
+def test_patience_stops_a_fit_that_no_longer_improves():
+    model = pca()
+    history = quietly(
+        model,
+        ExactPosterior(model),
+        rows(20),
+        validation=rows(9),
+        optim=STILL,
+        epochs=50,
+        patience=3,
+    )
+    assert history.stopped_early
+    assert history.epoch.tolist() == [1, 2, 3, 4]
+    assert history.best_epoch == 1
+
+
+def test_rows_with_parameters_of_their_own_are_not_validated():
+    data = Digits()
+    model = VAE(64, latent=2, hidden=(8,))
+    guide = PerDatapoint(len(data.train), 2)
+    before = guide.table.detach().clone()
+    history = quietly(model, guide, data, epochs=2, batch_size=400)
+    assert np.isnan(history.validation_bound).all()
+    assert history.best_epoch == 2
+    assert (guide.table != before).any(dim=1).all()  # every row was visited
+    with pytest.raises(TypeError, match="cannot score rows"):
+        quietly(model, guide, data, epochs=2, patience=1)
+
+
+class Spy(ProbabilisticPCA):
+    def forward(self, x, index=None, size=None):
+        if index is not None:
+            self.seen.append((index.clone(), x.clone(), size))
+        return ProbabilisticPCA.forward(self, x, index, size)
+
+
+def test_noise_is_drawn_anew_at_every_visit_and_every_row_is_visited():
+    data = Digits()
+    model = Spy(64, latent=2)
+    model.seen = []
+    quietly(model, ExactPosterior(model), data, optim=STILL, epochs=2, batch_size=500)
+    visits = model.seen[-6:]
+    index = torch.cat([i for i, _, _ in visits])
+    x = torch.cat([x for _, x, _ in visits])
+    assert sorted(index.tolist()) == sorted([*range(1200), *range(1200)])
+    assert {len(i) for i, _, _ in visits} == {400}  # batches of one size
+    assert {size for _, _, size in visits} == {1200}
+    first, second = x[index == 17]
+    assert not torch.equal(first, second)
+    assert torch.equal((first * 17).floor(), (second * 17).floor())
+    assert torch.equal((first * 17).floor(), data.train.stored[17].float())
+
+
+def test_a_schedule_is_stepped_once_an_epoch():
+    model = pca()
+    made = []
+
+    def schedule(optimizer):
+        made.append(torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5))
+        return made[0]
+
+    optim = functools.partial(torch.optim.Adam, lr=0.8)
+    quietly(
+        model,
+        ExactPosterior(model),
+        rows(20),
+        optim=optim,
+        scheduler=schedule,
+        epochs=3,
+        batch_size=5,
+    )
+    assert made[0].get_last_lr() == [pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize("optim", [pyro.optim.Adam({"lr": 1e-2}), None])
+@pytest.mark.parametrize("objective", [pyro.infer.Trace_ELBO(), IWAE(num_particles=2)])
+def test_stock_and_own_objectives_and_optimisers_train(optim, objective):
+    model, guide = pca(torch.float32), Amortized(5, 2, hidden=(4,))
+    before = state_of(model, guide)
+    history = quietly(model, guide, rows(40, dtype=torch.float32), objective, optim=optim, epochs=2)
+    assert history.parameters == sum(p.numel() for p in before)
+    assert all((a != b).any() for a, b in zip(before, state_of(model, guide), strict=True))
+
+
+def test_the_mixture_trains_with_its_category_enumerated():
+    torch.manual_seed(0)
+    model = GaussianMixture(5, components=2)
+    x = torch.cat([rows(40) - 3, rows(40) + 3]).float()
+    model.initialise(x, seed=0)
+    with torch.no_grad():
+        model.loc += 1.0
+    adam = functools.partial(torch.optim.Adam, lr=0.1)
+    history = quietly(model, ExactPosterior(model), x, epochs=5, optim=adam)
+    assert history.train_bound[-1] > history.train_bound[0] + 1.0
+
+
+def test_a_fit_that_diverges_stops_and_restores_the_best():
+    model = pca()
+    guide = ExactPosterior(model)
+
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda epoch: 1.0 if epoch < 2 else 1e300
+        )
+
+    with pytest.raises(FloatingPointError, match="smaller learning rate.*epoch 2 were restored"):
+        quietly(
+            model,
+            guide,
+            rows(20),
+            validation=rows(9),
+            optim=functools.partial(torch.optim.SGD, lr=1e-6),
+            scheduler=schedule,
+            epochs=9,
+        )
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_nothing_is_read_back_from_the_device_between_epochs(monkeypatch):
+    original = torch.Tensor.item
+    read = []
+
+    def counting(tensor):
+        read.append(tensor)
+        return original(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "item", counting)
+    counts = []
+    for batch_size in (40, 4):
+        model = pca()
+        read.clear()
+        quietly(
+            model, ExactPosterior(model), rows(40), optim=STILL, epochs=1, batch_size=batch_size
+        )
+        counts.append(len(read))
+    assert counts[0] == counts[1]
+
+
+def test_measurements_are_reported_every_epoch():
+    model = pca()
+    seen = []
+    history = quietly(model, ExactPosterior(model), rows(20), epochs=3, on_epoch=seen.append)
+    assert [at.epoch for at in seen] == [1, 2, 3]
+    assert [at.train_bound for at in seen] == history.train_bound.tolist()
+    assert all(math.isnan(at.validation_bound) for at in seen)
+
+
+def takes_no_index(x):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample(
+            "x", dist.Normal(z.sum(-1, keepdim=True), 1.0).expand(x.shape).to_event(1), obs=x
+        )
+
+
+class Other(PyroModule):
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x, index=None, size=None):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("other", dist.Normal(self.loc, 1.0).to_event(1))
+
+
+NAN_ROW = torch.zeros(4, 5)
+NAN_ROW[2, 1] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "error", "sentence"),
+    [
+        (torch.zeros(0, 5), {}, ValueError, "is empty"),
+        (NAN_ROW, {}, ValueError, "NaN or infinite values in 1 of 4 rows .*row 2"),
+        (torch.full((3, 5), math.inf), {}, ValueError, "NaN or infinite"),
+        (torch.zeros(4, 6), {}, ValueError, "6 features, the model was made for 5"),
+        (torch.zeros(4), {}, ValueError, "shape"),
+        (torch.zeros(4, 5), {"epochs": 0}, ValueError, "epochs must be"),
+        (torch.zeros(4, 5), {"batch_size": 1.5}, ValueError, "batch_size must be"),
+        (torch.zeros(4, 5), {"patience": 2}, TypeError, "needs rows to validate on"),
+        (torch.zeros(4, 5), {"seed": 1.5}, TypeError, "seed"),
+        (torch.zeros(4, 5), {"objective": ELBO}, TypeError, "instance of pyro.infer.ELBO"),
+        (
+            torch.zeros(4, 5),
+            {"optim": pyro.optim.Adam({}), "scheduler": print},
+            TypeError,
+            "scheduler",
+        ),
+        (torch.zeros(4, 5), {"guide": Other()}, ValueError, "misses the latent site"),
+        (
+            torch.zeros(4, 5),
+            {"guide": Amortized(5, 3)},
+            ValueError,
+            "latent=3, the model has latent=2",
+        ),
+        (Digits(), {"validation": torch.zeros(4, 5)}, TypeError, "validation rows of its own"),
+    ],
+)
+def test_mistakes_are_named_before_the_first_step(data, options, error, sentence):
+    model = pca(torch.float32)
+    before = state_of(model)
+    options = {"guide": ExactPosterior(model), "data": data, "epochs": 2, **options}
+    with pytest.raises(error, match=sentence):
+        quietly(model, **options)
+    assert all(torch.equal(a, b) for a, b in zip(before, state_of(model), strict=True))
+
+
+def test_a_guide_with_an_index_needs_a_model_with_one():
+    with pytest.raises(TypeError, match="guide takes index="):
+        quietly(takes_no_index, PerDatapoint(4, 2), torch.zeros(4, 5), epochs=1)
+
+
+def test_values_that_are_not_binary_are_refused_for_a_bernoulli_decoder():
+    model = VAE(64, latent=2, likelihood="bernoulli")
+    with pytest.raises(ValueError, match="other than 0 and 1"):
+        quietly(model, Amortized(64, 2), Digits(), epochs=1)
+
+
+def test_the_parameters_of_a_fit_can_be_saved_and_put_back(tmp_path):
+    model, guide = pca(), ExactPosterior(pca())
+    quietly(model, ExactPosterior(model), rows(20), epochs=1)
+    checkpoint.save(tmp_path / "p.safetensors", checkpoint.parameters(model=model), {})
+    other = pca()
+    checkpoint.restore(checkpoint.load(tmp_path / "p.safetensors")[0], model=other)
+    assert torch.equal(model.weight, other.weight)
+    assert guide is not None
