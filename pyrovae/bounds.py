@@ -1,9 +1,13 @@
-"""Reductions of log-weights over particles, each in the way that loses no precision."""
+"""Reductions of log-weights over particles, each in the way that loses no precision.
+
+All reduce the first dimension, the particles, and take any shape behind it: (K, ...) -> (...).
+"""
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -38,3 +42,76 @@ def renyi_bound(log_weights: Tensor, alpha: float) -> Tensor:
     if math.isinf(alpha):
         return log_weights.amax(0)
     return log_mean_exp((1.0 - alpha) * log_weights) / (1.0 - alpha)
+
+
+def renyi_coefficients(log_weights: Tensor, alpha: float) -> Tensor:
+    """Derivative of the summed Renyi bound by each log-weight: the normalised powers of the weights."""
+    if math.isinf(alpha):
+        largest = (log_weights == log_weights.amax(0)).to(log_weights.dtype)
+        return largest / largest.sum(0)
+    return ((1.0 - alpha) * log_weights).softmax(0)
+
+
+def renyi_dreg_coefficients(log_weights: Tensor, alpha: float) -> Tensor:
+    """What the doubly reparameterised gradient weighs the path of each particle by.
+
+    With the normalised powers v of the weights: alpha v + (1 - alpha) v^2.
+    """
+    weights = renyi_coefficients(log_weights, alpha)
+    if math.isinf(alpha):
+        return weights
+    return alpha * weights + (1.0 - alpha) * weights.square()
+
+
+def thermodynamic_bound(log_weights: Tensor, partition: Tensor) -> Tensor:
+    """Left Riemann sum of the mean log-weight under w^beta, over beta from 0 to 1.
+
+    Args:
+        log_weights: (K, ...), in nats.
+        partition: (S + 1,), from 0 to 1, increasing.
+
+    Example:
+        >>> import torch
+        >>> thermodynamic_bound(torch.full((5, 2), -3.0), torch.tensor([0.0, 0.5, 1.0]))
+        tensor([-3., -3.])
+    """
+    tempered, steps = _tempered(log_weights, partition)
+    return (steps * (tempered * log_weights).sum(1)).sum(0)
+
+
+def thermodynamic_coefficients(
+    log_weights: Tensor, partition: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Three weights of each particle: derivative, doubly reparameterised, and of the guide's density.
+
+    With v the normalised weights at a temperature beta, and l the log-weight less its mean under v, the
+    derivative is v (1 + beta l), its own derivative beta v (1 - v) (1 + beta l) + beta v (1 - v (1 +
+    beta l)), and the covariance gradient weighs the guide's score by -v + (1 - beta) v l.
+    """
+    tempered, steps = _tempered(log_weights, partition)
+    beta = partition[:-1].reshape(steps.shape).unsqueeze(1)
+    centred = log_weights - (tempered * log_weights).sum(1, keepdim=True)
+    slope = tempered * (1.0 + beta * centred)
+    second = beta * (1.0 - tempered) * slope + beta * tempered * (1.0 - slope)
+    density = (1.0 - beta) * tempered * centred - tempered
+    steps = steps.unsqueeze(1)
+    return (steps * slope).sum(0), (steps * (slope - second)).sum(0), (steps * density).sum(0)
+
+
+def _tempered(log_weights: Tensor, partition: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised w^beta at all but the last beta, (S, K, ...), and the widths of the intervals."""
+    shape = (-1,) + (1,) * log_weights.dim()
+    tempered = (partition[:-1].reshape(shape) * log_weights).softmax(1)
+    return tempered, partition.diff().reshape(shape[:-1])
+
+
+def leave_one_out(log_weights: Tensor) -> Tensor:
+    """All sets in which one log-weight is replaced by the mean of the others: (K, ...) -> (K, K, ...).
+
+    The first dimension is the particles of a set, the second says which one was replaced.
+    """
+    num_particles = len(log_weights)
+    others = (log_weights.sum(0) - log_weights) / (num_particles - 1)
+    eye = torch.eye(num_particles, dtype=torch.bool, device=log_weights.device)
+    eye = eye.reshape(eye.shape + (1,) * (log_weights.dim() - 1))
+    return torch.where(eye, others.unsqueeze(0), log_weights.unsqueeze(1))

@@ -61,7 +61,7 @@ def sum_out(
     for terms in contract_tensor_tree(factors, summed, ring=LogRing({})).values():
         for term in terms:
             total = total + layout.per_datapoint(unpack(term, to_dim))
-    return total  # type: ignore[no-any-return]
+    return total
 
 
 def _enumerated_symbol(key: int) -> str:

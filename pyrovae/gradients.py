@@ -12,22 +12,44 @@ expression of the first kind with the same expectation, so that the weights of t
 :math:`c_k - \partial c_k / \partial \log w_k`. For the importance-weighted bound that is the square of
 the normalised weight, for the Renyi bound
 :math:`\alpha \tilde w_k + (1 - \alpha) \tilde w_k^2`.
+
+Draws that carry no gradient get the score function, :math:`(F - b_k) \, \partial \log q(z_k)`, with a
+baseline :math:`b_k` that does not depend on them. What a guide enumerates needs neither: its
+probabilities are differentiated as they stand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pyrovae.log_weights import Particles
+from pyrovae.baselines import learning_signal
+from pyrovae.handlers import Draw
+from pyrovae.particles import Particles
 
 if TYPE_CHECKING:
     from pyrovae.objective import Objective
 
 Bound = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each term of a particle is multiplied by in a gradient, each (..., K, B).
+
+    Attributes:
+        model: log p, differentiated by the model's parameters.
+        path: log p - log q, differentiated through the draws; None for no path.
+        density: log q, differentiated by the guide's parameters with the draws held; None for none.
+    """
+
+    model: Tensor
+    path: Tensor | None = None
+    density: Tensor | None = None
 
 
 def coefficients(bound: Bound, log_weights: Tensor) -> Tensor:
@@ -39,59 +61,122 @@ def coefficients(bound: Bound, log_weights: Tensor) -> Tensor:
 
 
 def dreg_coefficients(bound: Bound, log_weights: Tensor) -> Tensor:
-    """Weights of the doubly reparameterised path: c - dc_k / d log w_k, (K, B)."""
-    with torch.enable_grad():
-        free = log_weights.detach().requires_grad_()
-        (weights,) = torch.autograd.grad(bound(free).sum(), free, create_graph=True)
-        result = weights.detach().clone()
-        for k in range(len(free)):
-            if weights.requires_grad:
-                (second,) = torch.autograd.grad(weights[k].sum(), free, retain_graph=True)
-                result[k] -= second[k]
+    """Weights of the doubly reparameterised path, c_k - dc_k / d log w_k, (K, B), without closed form."""
+    from torch.func import grad, jvp, vmap
+
+    def first(free: Tensor) -> Tensor:
+        derivative: Tensor = grad(lambda each: bound(each).sum())(free)
+        return derivative
+
+    def second(direction: Tensor) -> Tensor:
+        both = jvp(first, (log_weights,), (direction[:, None].expand_as(log_weights),))
+        return (direction[:, None] * both[1]).sum(0)
+
+    log_weights = log_weights.detach()
+    eye = torch.eye(len(log_weights), dtype=log_weights.dtype, device=log_weights.device)
+    result: Tensor = first(log_weights) - vmap(second)(eye)
     return result
 
 
-def with_gradient(objective: Objective, particles: Particles) -> Tensor:
-    """The bound of the data set as a scalar whose gradient is the one the objective asks for."""
-    value = objective.value(particles)
-    if objective.gradient in ("stl", "dreg"):
-        surrogate: Tensor | float = path_surrogate(objective, particles)
-    else:
-        surrogate = value
-    surrogate = surrogate + score_surrogate(objective, particles)
-    if surrogate is value or not isinstance(surrogate, Tensor):
-        return value
-    return value.detach() + (surrogate - surrogate.detach())
+def spread(
+    objective: Objective, particles: Particles, single: Tensor, double: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Weights of (K, B) particles over what the guide enumerates, (..., K, B).
 
+    Args:
+        objective: whether it averages over what is enumerated or sums it out.
+        particles: with the enumerated dimensions.
+        single: derivatives of the bound by log-weights, (K, B).
+        double: what the doubly reparameterised path is weighed by, (K, B).
 
-def path_surrogate(objective: Objective, particles: Particles) -> Tensor:
-    """A scalar whose gradient leaves out, or reparameterises, the score of the guide.
-
-    The draws were cut from the guide, so that a gradient by the leaves is the partial derivative through
-    the draw alone; it is carried back from the last draw to the first, since later draws may depend on
-    earlier ones, and then handed to the draws themselves.
-
-    Raises:
-        ValueError: a site of the guide cannot take this gradient.
+    Returns:
+        Both, the second with the score of each drawn site reparameterised on its own.
     """
-    refuse_undrawn(objective, particles)
-    log_weights = particles.log_weights
-    weights = objective.coefficients(log_weights.detach())
-    path_weights = (
-        objective.dreg_coefficients(log_weights.detach())
-        if objective.gradient == "dreg"
-        else weights
-    )
-    model_part = (weights * particles.log_joint).sum() * particles.scale
-    surrogate = model_part + particles.log_global
-    draws = list(particles.draws.values())
-    if not draws:
-        return surrogate
-    target = (path_weights * log_weights).sum() * particles.scale + particles.log_global
+    double = single if double is None else double
+    if particles.log_enumerated is not None and objective.linear:
+        share = particles.log_enumerated.detach().exp()
+        single, double = share * single, share * double
+    elif particles.log_enumerated is not None:
+        share = (particles.log_terms - particles.log_weights).detach().exp()
+        single, double = share * single, share.square() * double
+    if isinstance(particles.power, Tensor) or particles.power != 1.0:
+        double = (1.0 - particles.power) * single + particles.power * double
+    return single, double
+
+
+def surrogate(objective: Objective, particles: Particles) -> Tensor:
+    """A scalar whose gradient is the one that the objective asks for; its value means nothing."""
+    weights = objective.weights(particles)
+    score = score_surrogate(objective, particles)
+    if weights is None:
+        target = objective.target(particles)
+        return target if isinstance(score, float) else target + score
+    return cut_surrogate(objective, particles, weights, score)
+
+
+def cut_surrogate(
+    objective: Objective, particles: Particles, weights: Weights, score: Tensor | float
+) -> Tensor:
+    """A scalar whose gradient weighs the model, the path of the draws and the guide's density apart.
+
+    The draws were cut from the guide, so that a gradient by a leaf is the partial derivative through
+    that draw alone; `reattach` carries it back to the guide's parameters.
+    """
+    exact = enumerated_part(objective, particles, weights.model)
+    local: Any = (weights.model * particles.log_joint).sum() + exact
+    direct = particles.log_model_outside
+    if weights.density is not None:
+        local = local + particles.power * (weights.density * particles.log_guide).sum()
+        direct = direct - particles.log_guide_outside
+    total: Tensor = local * particles.scale + direct + score
+    inside = outside = None
+    if weights.path is not None and any(draw.inside for draw in particles.draws.values()):
+        drawn = particles.log_joint - particles.power * particles.log_guide
+        path = (weights.path * drawn).sum() + enumerated_part(objective, particles, weights.path)
+        inside = path * particles.scale + score
+    if any(not draw.inside for draw in particles.draws.values()):
+        # Of a latent shared by all datapoints the bound is linear in log p - log q.
+        outside = local * particles.scale + particles.log_outside + score
+    return total + reattach(list(particles.draws.values()), inside, outside)
+
+
+def enumerated_part(objective: Objective, particles: Particles, weights: Tensor) -> Tensor | float:
+    """A scalar whose gradient is that through the probabilities of what the guide enumerates."""
+    own = particles.log_enumerated
+    if own is None:
+        return 0.0
+    if not objective.linear:
+        # Summed out, these probabilities cancel from the weights, unless those are tempered.
+        if not isinstance(particles.power, Tensor) and particles.power == 1.0:
+            return 0.0
+        return (1.0 - particles.power) * (weights * own).sum()
+    terms = particles.log_joint - particles.power * (particles.log_guide + own)
+    ratio = (own - own.detach()).exp()  # 1, with the gradient of the probability over itself
+    return (weights * (ratio * terms.detach() - particles.power * own)).sum()
+
+
+def reattach(draws: list[Draw], inside: Tensor | None, outside: Tensor | None) -> Tensor | float:
+    """A scalar whose gradient by the guide's parameters is that of two scalars through its draws.
+
+    It is found from the last draw to the first, since later draws may depend on earlier ones.
+
+    Args:
+        draws: in the order they were made.
+        inside: what is differentiated by the draws inside the data plate.
+        outside: what is differentiated by the draws outside it.
+    """
     leaves = [draw.leaf for draw in draws]
-    adjoints: list[Any] = list(
-        torch.autograd.grad(target, leaves, retain_graph=True, allow_unused=True)
-    )
+    adjoints: list[Any] = [None] * len(draws)
+    for target, where in ((inside, True), (outside, False)):
+        chosen = [i for i, draw in enumerate(draws) if draw.inside is where]
+        if target is None or not chosen or not target.requires_grad:
+            continue
+        found = torch.autograd.grad(
+            target, [leaves[i] for i in chosen], retain_graph=True, allow_unused=True
+        )
+        for i, gradient in zip(chosen, found, strict=True):
+            adjoints[i] = gradient
+    total: Tensor | float = 0.0
     for last in range(len(draws) - 1, -1, -1):
         if adjoints[last] is None:
             continue
@@ -106,45 +191,42 @@ def path_surrogate(objective: Objective, particles: Particles) -> Tensor:
             for i, gradient in enumerate(earlier):
                 if gradient is not None:
                     adjoints[i] = gradient if adjoints[i] is None else adjoints[i] + gradient
-        surrogate = surrogate + (adjoints[last].detach() * draws[last].value).sum()
-    return surrogate
-
-
-def refuse_undrawn(objective: Objective, particles: Particles) -> None:
-    """Refuse a gradient that needs reparameterised draws where the guide has others."""
-    if particles.undrawn or particles.log_enumerated is not None:
-        names = ", ".join(map(repr, particles.undrawn)) or "an enumerated site"
-        raise ValueError(
-            f"gradient={objective.gradient!r} needs draws that carry a gradient, and the guide's site "
-            f"{names} has none: use gradient='pathwise', which takes the score function there"
-        )
+        total = total + (adjoints[last].detach() * draws[last].value).sum()
+    return total
 
 
 def score_surrogate(objective: Objective, particles: Particles) -> Tensor | float:
-    r"""A scalar whose gradient is the score-function part, with a leave-one-out baseline.
-
-    .. math:: \sum_k (F - F_{-k}) \, \partial \log q(z_k), \qquad
-              F_{-k} = F \text{ with } \log w_k \text{ replaced by the mean of the others}
-
-    Source: Variational inference for Monte Carlo objectives (Mnih & Rezende, 2016).
-    """
-    surrogate: Tensor | float = 0.0
+    """A scalar whose gradient is the score-function part, for draws that carry no gradient."""
+    result: Tensor | float = 0.0
     log_score = particles.log_score
-    if log_score is not None and log_score.requires_grad:
-        signal = learning_signal(objective.bound, particles.log_weights.detach())
-        surrogate = (signal * log_score).sum() * particles.scale
-    if particles.log_score_global is not None and particles.log_score_global.requires_grad:
-        surrogate = surrogate + objective.value(particles).detach() * particles.log_score_global
-    return surrogate
+    if log_score is not None and log_score.requires_grad and objective.scored:
+        reduced = particles.averaged if objective.linear else particles.log_weights
+        signal = learning_signal(
+            objective.guide_bound, reduced.detach(), objective.baseline, objective.average
+        )
+        result = (signal * log_score).sum() * particles.scale
+    outside = particles.log_score_outside
+    if outside is not None and outside.requires_grad:
+        value = objective.value(particles).detach()
+        signal = value
+        if objective.baseline != "none":
+            signal = value - objective.average_outside.value().to(value.dtype)
+            objective.average_outside.update(value)
+        result = result + signal * outside
+    return result
 
 
-def learning_signal(bound: Bound, log_weights: Tensor) -> Tensor:
-    """What each particle's score is multiplied by: the bound less its leave-one-out baseline, (K, B)."""
-    num_particles = len(log_weights)
-    if num_particles == 1:
-        return bound(log_weights)[None]
-    others = (log_weights.sum(0) - log_weights) / (num_particles - 1)
-    eye = torch.eye(num_particles, dtype=torch.bool)[:, :, None]
-    replaced = torch.where(eye, others[:, None], log_weights[None])  # which particle, particle, row
-    baselines = torch.stack([bound(each) for each in replaced])
-    return bound(log_weights) - baselines
+def refuse_undrawn(objective: Objective, particles: Particles) -> None:
+    """Refuse a gradient that needs reparameterised draws where the guide has others.
+
+    Raises:
+        ValueError: naming the site, and the gradient that it can take.
+    """
+    if particles.undrawn:
+        names = ", ".join(map(repr, particles.undrawn))
+        raise ValueError(
+            f"gradient={objective.gradient!r} needs draws that carry a gradient, and those of the guide's "
+            f"site {names} carry none: use gradient='pathwise', which takes the score function there and "
+            "the path elsewhere, or have the guide enumerate a discrete site with "
+            "infer={'enumerate': 'parallel'}"
+        )

@@ -9,7 +9,15 @@ outside the plate, and makes a loss whose value is minus the bound and whose gra
 - ``"dreg"``: the guide's score reparameterised once more (Tucker, Lawson, Gu & Maddison 2019);
 - ``"score"``: the score function for every site, whether or not its draws carry a gradient.
 
-Sites whose draws carry no gradient get the score function in all of these.
+Sites whose draws carry no gradient get the score function under ``"pathwise"`` too.
+
+Latents outside the data plate are drawn once, those inside K times: with g the former and N datapoints,
+
+.. math:: \mathcal{L} = E_{q(g)} \Bigl[ \log \frac{p(g)}{q(g)}
+          + \frac{N}{B} \sum_{b=1}^{B} E \, F(\log w_{1b}, \dots, \log w_{Kb}) \Bigr] \le \log p(x_{1:N})
+
+which is a bound of the whole data set for every bound F of a datapoint, and stays one in expectation
+over the choice of a minibatch.
 """
 
 from __future__ import annotations
@@ -23,7 +31,9 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae import gradients
-from pyrovae.log_weights import Particles, run_particles, stack_particles
+from pyrovae.baselines import Baseline, MovingAverage
+from pyrovae.log_weights import Draws, run_particles, stack_particles
+from pyrovae.particles import Detail, Particles
 from pyrovae.programs import Program
 from pyrovae.sites import Layout, find_layout
 
@@ -33,11 +43,14 @@ Gradient = Literal["pathwise", "stl", "dreg", "score"]
 class Objective(ELBO):
     """The base of all objectives: bound in, loss and gradient out; goes wherever Pyro's own do.
 
-    Subclasses implement `bound`, and may say that it is `linear` in the log-weights, or name the
-    ``gradients`` they allow.
+    Subclasses implement `bound`. They may say that it is `linear` in the log-weights, name the
+    ``allowed_gradients``, ask for `detail` about the terms, and give closed forms of `coefficients` and
+    `dreg_coefficients`.
     """
 
     linear: bool = False
+    scored: bool = True  # whether draws without a gradient get the score function
+    detail: Detail = "none"
     allowed_gradients: tuple[str, ...] = get_args(Gradient)
 
     def __init__(
@@ -46,9 +59,14 @@ class Objective(ELBO):
         num_particles: int = 1,
         max_plate_nesting: float = math.inf,
         vectorize_particles: bool = True,
-        gradient: Gradient = "pathwise",
+        gradient: str = "pathwise",
+        baseline: Baseline = "leave_one_out",
     ) -> None:
-        if not isinstance(num_particles, int) or num_particles < 1:
+        if (
+            isinstance(num_particles, bool)
+            or not isinstance(num_particles, int)
+            or num_particles < 1
+        ):
             raise ValueError(
                 f"num_particles is {num_particles!r}: it must be a whole number of at least 1"
             )
@@ -56,14 +74,25 @@ class Objective(ELBO):
             raise ValueError(
                 f"gradient is {gradient!r}: {type(self).__name__} knows {', '.join(self.allowed_gradients)}"
             )
+        if baseline not in get_args(Baseline):
+            raise ValueError(
+                f"baseline is {baseline!r}: the known ones are {', '.join(get_args(Baseline))}"
+            )
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
         self.gradient = gradient
+        self.baseline = baseline
+        self.average = MovingAverage()
+        self.average_outside = MovingAverage()
         self.nesting = None if math.isinf(max_plate_nesting) else int(max_plate_nesting)
         self._known: tuple[Program, Program, Layout] | None = None
 
     @abstractmethod
     def bound(self, log_weights: Tensor) -> Tensor:
-        """Reduce log-weights (K, B) to the bound of each datapoint (B,), in nats."""
+        """Reduce log-weights (K, ...) to bounds (...), in nats; for a datapoint each, (K, B) -> (B,)."""
+
+    def guide_bound(self, log_weights: Tensor) -> Tensor:
+        """The bound that the guide is trained on, (K, ...) -> (...): `bound`, if not said otherwise."""
+        return self.bound(log_weights)
 
     def coefficients(self, log_weights: Tensor) -> Tensor:
         """Derivative of the summed bound by each log-weight, (K, B): what a path gradient weighs by."""
@@ -73,37 +102,66 @@ class Objective(ELBO):
         """What the doubly reparameterised gradient weighs each particle's path by, (K, B)."""
         return gradients.dreg_coefficients(self.bound, log_weights)
 
+    @property
+    def draws(self) -> Draws:
+        """What the draws are to be: attached to the guide, leaves in its graph, or plain values."""
+        if self.gradient == "score":
+            return "values"
+        return "graph" if self.gradient == "pathwise" else "leaves"
+
+    def weights(self, particles: Particles) -> gradients.Weights | None:
+        """What the terms of the particles weigh in the gradient; None to differentiate the target."""
+        if self.gradient not in ("stl", "dreg"):
+            return None
+        gradients.refuse_undrawn(self, particles)
+        log_weights = particles.log_weights.detach()
+        single = self.coefficients(log_weights)
+        double = self.dreg_coefficients(log_weights) if self.gradient == "dreg" else None
+        model, path = gradients.spread(self, particles, single, double)
+        return gradients.Weights(model, model if double is None else path)
+
     def layout(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
         """Where these programs keep their datapoints; found once and kept while they stay the same."""
         if self._known is None or self._known[0] != model or self._known[1] != guide:
-            found = find_layout(model, guide, args, kwargs, nesting=self.nesting)
+            found = find_layout(model, guide, args, kwargs, nesting=self.nesting, whole=True)
             self._known = (model, guide, found)
         return self._known[2]
 
     def run(
-        self, model: Program, guide: Program, args: Any, kwargs: Any, *, draws: str = "graph"
+        self, model: Program, guide: Program, args: Any, kwargs: Any, *, draws: Draws = "graph"
     ) -> Particles:
         """Run both programs with this objective's number of particles."""
-        layout = self.layout(model, guide, args, kwargs)
-        settings: dict[str, Any] = {"layout": layout, "linear": self.linear, "draws": draws}
-        if self.vectorize_particles or self.num_particles == 1:
-            return run_particles(
-                model, guide, args, kwargs, num_particles=self.num_particles, **settings
-            )
-        return stack_particles(
-            model, guide, args, kwargs, num_particles=self.num_particles, **settings
+        run = run_particles if self.vectorize_particles else stack_particles
+        return run(
+            model,
+            guide,
+            args,
+            kwargs,
+            num_particles=self.num_particles,
+            layout=self.layout(model, guide, args, kwargs),
+            linear=self.linear,
+            draws=draws,
+            detail=self.detail,
         )
 
     def value(self, particles: Particles) -> Tensor:
         """The bound of the whole data set, a scalar: N / B times the sum over the batch, plus globals."""
-        return self.local_bound(particles).sum() * particles.scale + particles.log_global
+        return self.local_bound(particles).sum() * particles.scale + particles.log_outside
 
     def local_bound(self, particles: Particles) -> Tensor:
         """The bound of each datapoint, (B,)."""
         return self.bound(particles.log_weights)
 
+    def target(self, particles: Particles) -> Tensor:
+        """What is differentiated, a scalar: the bound, if not said otherwise."""
+        return self.value(particles)
+
+    def surrogate(self, particles: Particles) -> Tensor:
+        """A scalar that has the gradient asked for, whatever its value."""
+        return gradients.surrogate(self, particles)
+
     @torch.no_grad()
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:  # type: ignore[override]
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Minus the bound of the data set, in nats, as a number; computes no gradient."""
         return -float(self.value(self.run(model, guide, args, kwargs)))
 
@@ -111,16 +169,34 @@ class Objective(ELBO):
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
         """Minus the bound of the data set, in nats, as a tensor that carries the chosen gradient."""
-        draws = {"pathwise": "graph", "score": "values"}.get(self.gradient, "leaves")
-        particles = self.run(model, guide, args, kwargs, draws=draws)
-        return -gradients.with_gradient(self, particles)
+        particles = self.run(model, guide, args, kwargs, draws=self.draws)
+        return -carrying(self.value(particles).detach(), self.surrogate(particles))
 
     def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Compute the gradient into the parameters' ``.grad``, and return minus the bound as a number."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+            loss.backward()
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that change, in place, as training goes on: moving averages and counts of steps."""
+        return {
+            f"{name}.{key}": tensor
+            for name, average in (("average", self.average), ("outside", self.average_outside))
+            for key, tensor in average.tensors().items()
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` held, for a fit that is taken up again."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         raise TypeError("the objectives of this package reduce log-weights and keep no traces")
+
+
+def carrying(value: Tensor, surrogate: Tensor) -> Tensor:
+    """The value, with the gradient of the surrogate."""
+    return value + (surrogate - surrogate.detach())

@@ -20,6 +20,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
@@ -93,7 +94,7 @@ def modules_of(*programs: Program) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     for program in programs:
         while isinstance(program, functools.partial) or hasattr(program, "__wrapped__"):
-            program = getattr(program, "func", None) or program.__wrapped__  # type: ignore[attr-defined]
+            program = getattr(program, "func", None) or program.__wrapped__
         owner = getattr(program, "__self__", program)
         named = [owner]
         if inspect.isfunction(owner):
@@ -115,8 +116,24 @@ def own_parameters(*programs: Program) -> Iterator[None]:
             if isinstance(part, PyroModule) and not hasattr(part._pyro_context, "param_state"):
                 # Pyro makes this only for modules that were built under the setting below.
                 part._pyro_context.param_state = {"params": {}, "constraints": {}}
-    with pyro.settings.context(module_local_params=True):
+    with pyro.settings.context(module_local_params=True), _Constrained():
         yield
+
+
+class _Constrained(Messenger):
+    """Gives a module's own parameter the method by which `pyro.infer.SVI` gets at it.
+
+    Parameters from the store have it; those of a module under ``module_local_params`` lack it, and a
+    step of stock SVI fails on them. The trace gets a view, so that the parameter itself is not touched.
+    """
+
+    def _pyro_param(self, msg: Any) -> None:
+        if msg["value"] is None and not msg["done"]:
+            value = msg["fn"](*msg["args"], **msg["kwargs"])
+            if not hasattr(value, "unconstrained"):
+                parameter, value = value, value.view_as(value)
+                value.unconstrained = lambda: parameter
+            msg["value"], msg["done"] = value, True
 
 
 def latent_sites(trace: poutine.Trace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,48 +16,76 @@ from pyrovae.programs import Program, latent_sites, own_parameters
 
 Site = Any  # Pyro's Message: a TypedDict whose fields are all optional
 
+PARTICLES = (
+    "num_particles_of_pyrovae"  # the plate of the particles; no plate of a user has this name
+)
+
 
 @dataclass(frozen=True)
 class Layout:
     """Where a pair of programs keeps its datapoints.
 
     Attributes:
-        plate: the name of the plate over datapoints.
-        dim: its dimension, counted from the right (negative).
+        plate: the name of the plate over datapoints; None if the programs as a whole are one datapoint.
+        dims: its dimension and those of the plates around it, from left to right (negative).
+        plates: the names of all these plates.
         nesting: how many dimensions plates take; particles come left of them.
         enumerated: whether a discrete site is to be enumerated.
     """
 
-    plate: str
-    dim: int
+    plate: str | None
+    dims: tuple[int, ...]
+    plates: tuple[str, ...]
     nesting: int
     enumerated: bool
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the innermost plate of the datapoints."""
+        return self.dims[-1]
 
     @property
     def particle_dim(self) -> int:
         """The dimension of the particles: the one left of all plates."""
         return -self.nesting - 1
 
+    def encloses(self, site: Site) -> bool:
+        """Whether a site is inside the data plate, so that every datapoint has its own."""
+        return self.plate is None or frame_of(site, self.plate) is not None
+
     def per_datapoint(self, log_prob: Tensor) -> Tensor:
         """Sum a site's log-probability over inner plates: (..., K or 1, B)."""
         missing = self.nesting + 1 - log_prob.dim()
         if missing > 0:
             log_prob = log_prob.reshape((1,) * missing + log_prob.shape)
-        if self.nesting == 1:
-            return log_prob
-        return log_prob.sum([d for d in range(-self.nesting, 0) if d != self.dim])
+        inner = [dim for dim in range(-self.nesting, 0) if dim not in self.dims]
+        if inner:
+            log_prob = log_prob.sum(inner)
+        if not self.dims:
+            return log_prob.unsqueeze(-1)
+        return log_prob.flatten(-len(self.dims)) if len(self.dims) > 1 else log_prob
+
+    def scale(self, site: Site) -> float:
+        """N / B of the plates that hold the datapoints."""
+        return frames_scale(site, self.plates)
+
+    def batch(self, site: Site) -> int:
+        """B: how many datapoints there are in a site of the data plate."""
+        return math.prod(f.size for f in site["cond_indep_stack"] if f.name in self.plates)
 
 
 def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
-    """Return the sample sites of a trace by name, without those that draw a subsample."""
+    """Return the sample sites of a trace by name, less those that draw a subsample or name a value."""
     return {
         name: site
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site_is_subsample(site)
+        if site["type"] == "sample"
+        and not site_is_subsample(site)
+        and not site["infer"].get("_deterministic")
     }
 
 
-def frame_of(site: Site, plate: str) -> Any | None:
+def frame_of(site: Site, plate: str | None) -> Any | None:
     """Return the frame of ``plate`` that encloses a site, or None."""
     for frame in site["cond_indep_stack"]:
         if frame.name == plate:
@@ -64,12 +93,26 @@ def frame_of(site: Site, plate: str) -> Any | None:
     return None
 
 
-def frame_scale(frame: Any) -> float:
-    """Return N / B of a plate's frame; 1 where it is not subsampled."""
-    return 1.0 if frame.full_size is None else frame.full_size / frame.size
+def frames_scale(site: Site, plates: tuple[str, ...]) -> float:
+    """N / B of those of some plates that enclose a site; 1 where they are not subsampled."""
+    return math.prod(
+        frame.full_size / frame.size
+        for frame in site["cond_indep_stack"]
+        if frame.name in plates and frame.full_size is not None
+    )
 
 
-def log_prob_of(name: str, site: Site, *, plate: str | None, linear: bool) -> Tensor:
+def scale_beside(site: Site, plates: tuple[str, ...]) -> float | Tensor:
+    """What multiplies the log-probability of a site beside the scale of some plates."""
+    scale: float | Tensor = site["scale"] / frames_scale(site, plates)
+    if isinstance(scale, Tensor):
+        return scale
+    return 1.0 if abs(scale - 1.0) < 1e-9 else float(scale)
+
+
+def log_prob_of(
+    name: str, site: Site, *, plate: str | tuple[str, ...] | None, linear: bool
+) -> Tensor:
     """Return the masked log-probability of a site, free of the scale of ``plate``.
 
     Any other scale (``poutine.scale``, a subsampled plate inside a datapoint) multiplies it where the
@@ -82,19 +125,17 @@ def log_prob_of(name: str, site: Site, *, plate: str | None, linear: bool) -> Te
     log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     if site["mask"] is not None:
         log_prob = scale_and_mask(log_prob, mask=site["mask"])
-    scale = site["scale"]
-    if plate is not None:
-        frame = frame_of(site, plate)
-        scale = scale / frame_scale(frame)
-    if not isinstance(scale, Tensor) and abs(scale - 1.0) < 1e-9:
+    plates = (plate,) if isinstance(plate, str) else plate or ()
+    scale = scale_beside(site, plates)
+    if isinstance(scale, float) and scale == 1.0:
         return log_prob
     if linear:
         return log_prob * scale
     raise ValueError(
-        f"the site {name!r} has a scale of {float(scale):g} inside its datapoint (from poutine.scale or "
-        "from a subsampled inner plate), and a log-weight with a scale in it is no log-weight: take the "
-        "scale away, use the whole inner plate, or use objectives.ELBO with num_particles=1, where a "
-        "scale weighs a term of the bound"
+        f"the site {name!r} has a scale of {float(torch.as_tensor(scale).mean()):g} inside its datapoint "
+        "(from poutine.scale or a subsampled inner plate), and a log-weight with a scale in it is no "
+        "log-weight: take the scale away, use the whole inner plate, use objectives.Beta to weigh the "
+        "prior, or use objectives.ELBO, where a scale weighs a term of the bound"
     )
 
 
@@ -106,11 +147,12 @@ def find_layout(
     *,
     plate: str | None = None,
     nesting: int | None = None,
+    whole: bool = False,
 ) -> Layout:
     """Run both programs once, without particles, and see where their datapoints are.
 
     The plate over datapoints is the one named ``plate`` if given, else the one named ``"data"``, else the
-    outermost plate that encloses all observed sites.
+    outermost plate that encloses all observed sites. Plates around it multiply the datapoints.
 
     Args:
         model: p(x, z), a Pyro program.
@@ -119,6 +161,7 @@ def find_layout(
         kwargs: keyword arguments of both.
         plate: the name of the plate over datapoints, if it is not to be guessed.
         nesting: ``max_plate_nesting``, if it is more than this run shows.
+        whole: take programs that have no such plate as one datapoint, rather than refuse them.
 
     Raises:
         ValueError: there is no such plate, or ``nesting`` is too small.
@@ -129,31 +172,42 @@ def find_layout(
             *args, **kwargs
         )
     sites = [*sample_sites(model_trace).values(), *sample_sites(guide_trace).values()]
-    frames = {
-        frame.name: frame
-        for site in sites
-        for frame in site["cond_indep_stack"]
-        if frame.vectorized
-    }
+    frames = {f.name: f for site in sites for f in site["cond_indep_stack"] if f.vectorized}
     needed = max((-frame.dim for frame in frames.values()), default=0)
     if nesting is not None and nesting < needed:
         raise ValueError(
             f"max_plate_nesting is {nesting}, but the plates of these programs take {needed} dimensions "
             f"({', '.join(sorted(frames))}): set max_plate_nesting={needed} or leave it out"
         )
-    name = _data_plate(sites, frames, plate)
+    name = _data_plate(sites, frames, plate, whole)
+    around = _around(sites, name)
     drawn = latent_sites(guide_trace)
-    enumerated = any(
-        site["infer"].get("enumerate") == "parallel"
-        for site in [
-            *drawn.values(),
-            *(site for key, site in latent_sites(model_trace).items() if key not in drawn),
-        ]
+    latent = [site for key, site in latent_sites(model_trace).items() if key not in drawn]
+    enumerated = any(s["infer"].get("enumerate") == "parallel" for s in [*drawn.values(), *latent])
+    return Layout(
+        plate=name,
+        dims=tuple(sorted(frames[each].dim for each in around)),
+        plates=tuple(around),
+        nesting=needed if nesting is None else nesting,
+        enumerated=enumerated,
     )
-    return Layout(name, frames[name].dim, needed if nesting is None else nesting, enumerated)
 
 
-def _data_plate(sites: list[Site], frames: dict[str, Any], plate: str | None) -> str:
+def _around(sites: list[Site], plate: str | None) -> list[str]:
+    """The plate and those that enclose it at every site, from the outside in."""
+    if plate is None:
+        return []
+    stacks = []
+    for site in sites:
+        names = [frame.name for frame in site["cond_indep_stack"] if frame.vectorized]
+        if plate in names:
+            stacks.append(names[: names.index(plate) + 1])
+    return [name for name in stacks[0] if all(name in stack for stack in stacks)]
+
+
+def _data_plate(
+    sites: list[Site], frames: dict[str, Any], plate: str | None, whole: bool
+) -> str | None:
     for name in (plate, "data"):
         if name in frames:
             return str(name)
@@ -165,6 +219,8 @@ def _data_plate(sites: list[Site], frames: dict[str, Any], plate: str | None) ->
     ]
     if plate is None and enclosing:
         return str(enclosing[0])
+    if plate is None and whole:
+        return None
     wanted = f"plate {plate!r}" if plate else "plate that encloses all observed sites"
     raise ValueError(
         f"these programs have no vectorised {wanted} (their plates: {', '.join(sorted(frames)) or 'none'}),"

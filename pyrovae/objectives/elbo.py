@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from pyrovae.log_weights import Particles
 from pyrovae.objective import Objective
+from pyrovae.particles import Particles
 
 
 class ELBO(Objective):
@@ -48,8 +49,12 @@ class ELBO(Objective):
 
     def local_bound(self, particles: Particles) -> Tensor:
         """The bound of each datapoint, (B,), averaged over what the guide enumerates."""
-        if particles.log_enumerated is None:
-            return self.bound(particles.log_weights)
-        terms = particles.log_joint - particles.log_guide - particles.log_enumerated
-        weighted = particles.log_enumerated.exp() * terms
-        return self.bound(weighted.flatten(end_dim=-3).sum(0))
+        return self.bound(particles.averaged)
+
+    def coefficients(self, log_weights: Tensor) -> Tensor:
+        """The same for every particle, (K, B)."""
+        return torch.full_like(log_weights, 1.0 / len(log_weights))
+
+    def dreg_coefficients(self, log_weights: Tensor) -> Tensor:
+        """The same again: where the bound is linear, there is no score to reparameterise."""
+        return self.coefficients(log_weights)
