@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if words[0] not in COMMANDS:
         return _refuse("pyrovae", f"Unknown command {words[0]!r}; known: {', '.join(COMMANDS)}.")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where parts of one's own are looked for, last
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         return _guarded(words[0], words[1:], debug)

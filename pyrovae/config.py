@@ -156,6 +156,7 @@ class Config:
             TypeError: an option that a part does not have.
             ValueError: an unknown name.
         """
+        whole_number("seed", self.seed, least=0)
         sections: dict[str, Any] = {
             "fit": _section("fit", fit, self.fit),
             "evaluate": _section("evaluate", evaluate, self.evaluate),

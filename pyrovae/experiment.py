@@ -56,7 +56,6 @@ class Experiment:
             TypeError: an option that a part does not have, or parts that do not go together.
         """
         config = config.complete()
-        whole_number("seed", config.seed, least=0)
         if "num_particles" in config.objective.options:
             whole_number("num_particles", config.objective.options["num_particles"], least=1)
 

@@ -7,7 +7,10 @@ fails, or whose worker dies, is recorded as failed and stops no other.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 
 import joblib
@@ -18,10 +21,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pyrovae.config import Config
 from pyrovae.experiment import run
 from pyrovae.grid_progress import GridProgress
-from pyrovae.records import OutputFolder, Record
+from pyrovae.records import OutputFolder, Record, RunFolder
 from pyrovae.run_record import failure
-
-ATTEMPTS = 2  # how often a run is tried whose worker dies
 
 
 def compare(
@@ -72,39 +73,58 @@ def finished(config: Config, output: OutputFolder) -> Record | None:
 def _carry_out(
     waiting: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
 ) -> Iterator[Record]:
-    """The records of the runs as they end, in any order."""
-    left = dict(waiting)
-    for attempt in range(ATTEMPTS):
-        calls = [
-            joblib.delayed(_worker)(config.to_yaml(), str(output.path), threads)
-            for config in left.values()
-        ]
-        if not calls:
-            return
+    """The records of the runs as they end, in any order.
+
+    When a worker dies, every run that had begun is suspected of it. The others go on together, and
+    each suspect is then run alone: one that dies again was to blame.
+    """
+    left, suspects = dict(waiting), dict[str, Config]()
+    while left:
+        began = time.time()
         try:
-            with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
-                parallel = joblib.Parallel(
-                    n_jobs=min(jobs, len(calls)), return_as="generator_unordered", batch_size=1
-                )
-                for record in parallel(calls):
-                    left.pop(record["name"])
-                    yield record
+            for record in _together(left, output, jobs, threads):
+                left.pop(record["name"])
+                yield record
+        except TerminatedWorkerError:
+            started = [name for name in left if _began_since(output.run(name), began)] or list(left)
+            suspects |= {name: left.pop(name) for name in started}
+    for name, config in suspects.items():
+        try:
+            yield from _together({name: config}, output, 2, threads)
         except TerminatedWorkerError as error:
-            for name, config in list(left.items()):
-                done = finished(config, output)
-                if done or attempt + 1 == ATTEMPTS:
-                    left.pop(name)
-                    yield done or _record_failure(config, output, error)
-        except BaseException:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
-            raise
+            yield _record_failure(config, output, error)
 
 
-def _worker(yaml: str, path: str, threads: int) -> Record:
-    """One run in a process of its own; whatever goes wrong becomes its record."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    torch.set_num_threads(threads)
-    logging.getLogger("pyro").setLevel(logging.WARNING)
+def _together(
+    configs: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
+) -> Iterator[Record]:
+    """The records of runs that are carried out at the same time, as they end."""
+    calls = [
+        joblib.delayed(_worker)(config.to_yaml(), str(output.path), threads, os.getpid(), sys.path)
+        for config in configs.values()
+    ]
+    try:
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+            yield from joblib.Parallel(
+                n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs
+            )(calls)
+    except (KeyboardInterrupt, GeneratorExit):
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
+
+
+def _began_since(folder: RunFolder, moment: float) -> bool:
+    begun = folder.path / "config.yaml"
+    return begun.is_file() and begun.stat().st_mtime >= moment - 1.0
+
+
+def _worker(yaml: str, path: str, threads: int, parent: int, search: list[str]) -> Record:
+    """One run, in a process of its own unless there is one job only; what goes wrong is recorded."""
+    if os.getpid() != parent:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+        torch.set_num_threads(threads)
+        logging.getLogger("pyro").setLevel(logging.WARNING)
+        sys.path += [folder for folder in search if folder not in sys.path]
     config, output = Config.from_yaml(yaml), OutputFolder.open(path)
     try:
         return run(config, output.run(config.run_name), progress=False)
