@@ -14,18 +14,22 @@ from pyrovae.grid import BASE, grid
 from pyrovae.options import parse
 from pyrovae.run_folder import RunFolder
 
+PRINT = "--print_config"
+
 
 def fit(words: Sequence[str]) -> tuple[Config, Namespace]:
     """The configuration of one run; output, quiet and print_config."""
 
     def others(parser: ArgumentParser) -> None:
         _common(parser, "results")
-        parser.add_argument(
-            "--print_config", action="store_true", help="print the configuration, run nothing"
-        )
+        parser.add_argument(PRINT, action="store_true", help="print the configuration, run nothing")
 
     about = "Fit one model and score it on rows it has not seen."
-    return parse("pyrovae fit", about, words, others)
+    # The parser's own action of that name would print its view of the options, not the configuration.
+    kept = [word for word in words if word != PRINT]
+    config, other = parse("pyrovae fit", about, kept, others)
+    other.print_config = PRINT in words
+    return config, other
 
 
 def evaluate(words: Sequence[str]) -> tuple[RunFolder, Config, Namespace]:

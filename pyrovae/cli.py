@@ -68,6 +68,8 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
     try:
         return COMMANDS[command](words)
+    except SystemExit as stop:  # after --help
+        return int(stop.code or 0)
     except KeyboardInterrupt:
         _say("\nStopped. What was finished is kept; run the same command again to go on.")
         return 130

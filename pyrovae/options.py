@@ -23,6 +23,7 @@ from pyrovae.fit import fit
 from pyrovae.plain import mapping
 from pyrovae.signatures import Option, read_options, words
 
+INFINITE = re.compile(r"([-+]?)(inf|nan)")
 AddOthers = Callable[[ArgumentParser], None]
 KIND_HELP = {
     "data": "data set",
@@ -100,6 +101,10 @@ def _first_look(
     rest = list(arguments)
     while rest:
         word, equals, value = rest.pop(0).partition("=")
+        if word.startswith("--") and not equals and rest and INFINITE.fullmatch(rest[0]):
+            equals, value = "=", rest.pop(0)  # or a leading minus would make it an option
+        if INFINITE.fullmatch(value):
+            value = INFINITE.sub(r"\1.\2", value)  # as YAML writes it
         name = word.removeprefix("--")
         if not word.startswith("--") or name not in ("config", *kinds):
             left.append(word + equals + value)

@@ -1,0 +1,234 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pyrovae import parts
+from pyrovae.cli import COMMANDS, main
+from pyrovae.config import Config
+from pyrovae.records import OutputFolder
+
+ROOT = Path(__file__).parent.parent
+FAST = [
+    "--fit.epochs=1",
+    "--fit.batch_size=600",
+    "--evidence.num_particles=4",
+    "--evaluate.elbo_particles=2",
+    "--model.latent=2",
+]
+SMALL = [*FAST, "--model.hidden=[4]", "--guide.hidden=[4]"]
+
+
+def pyrovae(*words, **options):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pyrovae", *map(str, words)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """An output folder with one run in it, made from the command line."""
+    folder = tmp_path_factory.mktemp("cli") / "out"
+    assert main(["fit", *SMALL, f"--output={folder}", "--quiet"]) == 0
+    return folder
+
+
+def test_help_answers_at_once_and_without_torch():
+    began = time.perf_counter()
+    code = "import sys; from pyrovae.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+    assert time.perf_counter() - began < 2.0  # half a second on an idle machine
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: pyrovae {command}" in capsys.readouterr().out
+
+
+def test_help_shows_every_option_of_the_chosen_parts(capsys):
+    assert main(["fit", "--model=GaussianMixture", "--objective=Renyi", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for kind, name in (("model", "GaussianMixture"), ("objective", "Renyi"), ("data", "Digits")):
+        for option in parts.options(kind, name):
+            assert f"--{kind}.{option} " in shown
+    assert "--model.hidden" not in shown
+
+
+def test_a_run_from_the_command_line(fitted, capsys):
+    (run,) = OutputFolder.open(fitted).runs()
+    assert run.record()["model_options"]["hidden"] == [4]
+    assert main(["fit", *SMALL, f"--output={fitted}"]) == 0
+    shown = capsys.readouterr()
+    assert "log evidence" in shown.out
+    assert "finished before" in shown.err
+
+
+def test_a_fitted_run_is_scored_again(fitted, capsys):
+    (run,) = OutputFolder.open(fitted).runs()
+    words = ["evaluate", str(run.path), "--evidence.num_particles", "7", "--part", "validation"]
+    assert main(words) == 0
+    assert re.search(r"log evidence +-?\d+\.\d+ ± \d", capsys.readouterr().out)
+
+
+def test_the_report_is_made_again(fitted, capsys):
+    assert main(["report", str(fitted)]) == 0
+    assert (fitted / "report.html").is_file()
+    assert "Amortized" in capsys.readouterr().out
+
+
+def test_infinity_can_be_written(capsys):
+    words = ["fit", "--objective=Renyi", "--objective.alpha", "-inf", "--print_config"]
+    assert main(words) == 0
+    assert Config.from_yaml(capsys.readouterr().out).objective.options["alpha"] == float("-inf")
+
+
+def test_a_printed_configuration_is_read_back(tmp_path, capsys):
+    words = ["fit", "--model=ProbabilisticPCA", "--model.latent=3", "--seed=4", "--print_config"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    config = Config.from_yaml(printed)
+    assert (config.model.options["latent"], config.seed) == (3, 4)
+    assert config.guide.name == "ExactPosterior"  # follows from the model
+    path = tmp_path / "run.yaml"
+    path.write_text(printed)
+    assert main(["fit", "--config", str(path), "--print_config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["fit", "--config", str(path), "--seed=5", "--print_config"]) == 0
+    assert capsys.readouterr().out == printed.replace("seed: 4", "seed: 5")
+
+
+def test_options_of_another_part_are_dropped_with_it(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text("model: {name: ProbabilisticPCA, latent: 3}\nfit: {epochs: 7}\n")
+    assert main(["fit", f"--config={path}", "--model=GaussianMixture", "--print_config"]) == 0
+    config = Config.from_yaml(capsys.readouterr().out)
+    assert config.model.options["components"] == 10
+    assert config.fit["epochs"] == 7
+
+
+def test_the_list_names_every_part_with_its_options(capsys):
+    assert main(["list", "--long"]) == 0
+    shown = capsys.readouterr().out
+    for kind in ("model", "guide", "objective", "evidence", "data"):
+        for name in parts.names(kind):
+            assert re.search(rf"^  {name} +\S", shown, re.MULTILINE)
+            for option in parts.options(kind, name):
+                assert f"--{kind}.{option}: " in shown
+
+
+REFUSED = {
+    "compar": "known: compare, fit",
+    "fit --model VEA": "did you mean VAE? Known: ",
+    "fit --model": "--model needs a name",
+    "fit --model nowhere.Mine": "cannot be imported",
+    "fit --modle VAE": "did you mean --model?",
+    "fit VAE": "Unknown argument 'VAE'",
+    "fit --model.latnt 3": "did you mean latent? Its options: latent, hidden",
+    "fit --model.features 3": "follows from the data",
+    "fit --model.latent x": "--model.latent must be a whole number; got x",
+    "fit --model.latent 0": "at least 1",
+    "fit --model GaussianMixture --model.components 0": "at least 1",
+    "fit --model GaussianMixture --model.covariance odd": "full or diagonal or tied or spherical; got odd",
+    "fit --guide.family odd": "the known ones are",
+    "fit --model VAE --guide ExactPosterior": "closed-form posterior",
+    "fit --model.likelihood bernoulli": "binarise them",
+    "fit --objective Renyi --objective.alpha 1": "objectives.ELBO",
+    "fit --objective Renyi --objective.alpha nan": "objectives.ELBO",
+    "fit --objective Renyi --objective.alpha inf": "objectives.ELBO",
+    "fit --objective IWAE --objective.num_particles 0": "at least 1",
+    "fit --objective Trace_ELBO --objective.num_particles 0": "at least 1",
+    "fit --evidence.num_particles 0": "at least 1",
+    "fit --data.form odd": "dequantized or binary",
+    "fit --fit.epochs 0": "at least 1",
+    "fit --fit.epoch 3": "did you mean --fit.epochs?",
+    "fit --scheduler.T_max 3": "choose one with --scheduler NAME",
+    "fit --optim.lr x": "--optim.lr must be a number; got x",
+    "fit --optim.lr -1": "Invalid learning rate",
+    "fit --seed 1.5": "--seed must be a whole number; got 1.5",
+    "fit --seed -1": "at least 0",
+    "fit --device nowhere": "cannot be used",
+    "fit --config nowhere.yaml": "cannot be read",
+    "fit --fit.patience 3 --guide PerDatapoint": "cannot score rows",
+    "evaluate": "Name the folder of a run first",
+    "evaluate nowhere": "is not the folder of a run",
+    "report": "required",
+    "report nowhere": "is not an output folder",
+    "list modls": "did you mean models?",
+    "compare --models VEA": "did you mean VAE?",
+    "compare --objectives": "expected at least one argument",
+    "compare --seeds 1 x": "must be a whole number; got x",
+    "compare --epochs 0": "at least 1",
+    "compare --jobs 0": "at least 1",
+    "compare --fit.epochs 3": "Unknown argument",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_mistakes_become_one_sentence_and_status_2(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 2
+    shown = capsys.readouterr()
+    assert REFUSED[line] in shown.err
+    assert shown.err.count("\n") == 1
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("folder", ["occupied", "file", "/proc/none"])
+def test_folders_that_are_not_ours_are_refused_and_left_alone(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    assert main(["fit", f"--output={folder}"]) == 2
+    assert str(folder) in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "occupied").iterdir()] == ["thesis.txt"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_traceback_is_shown_to_those_who_ask():
+    with pytest.raises(ValueError, match="did you mean VAE"):
+        main(["fit", "--model", "VEA", "--traceback"])
+
+
+def test_a_failed_run_makes_the_status_of_a_comparison_1(tmp_path, capsys):
+    words = ["compare", "--models", "VAE", "--guides", "ExactPosterior", "--objectives", "IWAE"]
+    assert main([*words, "--jobs", "1", f"--output={tmp_path / 'out'}"]) == 1
+    shown = capsys.readouterr()
+    assert "closed-form posterior" in shown.out
+    assert "1 of 1 runs failed" in shown.err
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
+    words = ["compare", "--models", "GaussianMixture", "--objectives", "IWAE", "--epochs", "1"]
+    words += ["--jobs", "1", f"--output={tmp_path / 'out'}"]
+    assert main([*words, "--quiet"]) == 0
+    process = pyrovae(*words, "--seeds", "0", "1", start_new_session=True)
+    assert process.stderr is not None
+    assert "1 of 2 runs were finished before" in process.stderr.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 130:
+        assert "1 of 2 runs are finished and kept" in errors
+        assert "run the same command again" in errors
+        assert "Traceback" not in errors
+    else:  # the second run was faster than the signal
+        assert process.returncode == 0
