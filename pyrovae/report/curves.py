@@ -49,9 +49,10 @@ def training(comparison: Comparison, name: str, narrow: bool = False) -> str:
     looks = _looks(drawn_curves)
     across = 1 if narrow else min(len(found), 3)
     blocks = -(-len(found) // across)
-    keys = _keys(drawn_curves, looks)
+    keys = _keys(drawn_curves, looks, narrow)
+    key_columns = 1 if narrow else 2
     with style():
-        height = 2 * blocks * (240 if narrow else 250) + 24 * len(keys) // 2 + 20
+        height = 2 * blocks * (240 if narrow else 250) + 24 * len(keys) // key_columns + 20
         drawn = figure(NARROW if narrow else WIDE, height)
         grid = drawn.subplots(2 * blocks, across, squeeze=False)
         for axes in grid.flat:
@@ -64,7 +65,7 @@ def training(comparison: Comparison, name: str, narrow: bool = False) -> str:
                 if i % across == 0:
                     axes.set_ylabel("bound (nats)")
             grid[2 * (i // across), i % across].set_title(model, fontweight="bold", pad=8)
-        drawn.legend(handles=keys, loc="outside lower left", ncols=2, handlelength=2.6)
+        drawn.legend(handles=keys, loc="outside lower left", ncols=key_columns, handlelength=2.6)
         alt = "Bound during training, one panel per model, against seconds and against steps: "
         return to_svg(drawn, alt + "; ".join(found), name)
 
@@ -85,7 +86,7 @@ def _looks(drawn: Sequence[Curve]) -> Looks:
     return Looks(dict(zip(objectives, shades, strict=True)), dict(zip(guides, dashes, strict=True)))
 
 
-def _keys(drawn: Sequence[Curve], looks: Looks) -> list[Line2D]:
+def _keys(drawn: Sequence[Curve], looks: Looks, narrow: bool) -> list[Line2D]:
     """The legend: each objective, each guide, and which guide's bound is one of training rows."""
     on_training = {curve.entry.guide for curve in drawn if not curve.validation}
     by_colour = [
@@ -102,6 +103,8 @@ def _keys(drawn: Sequence[Curve], looks: Looks) -> list[Line2D]:
         )
         for guide, dashes in looks.dashes.items()
     ]
+    if narrow:
+        return by_colour + by_dashes
     blank = Line2D([], [], linestyle="", label=" ")
     rows = max(len(by_colour), len(by_dashes))
     return [*_padded(by_colour, blank, rows), *_padded(by_dashes, blank, rows)]

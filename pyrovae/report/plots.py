@@ -14,7 +14,7 @@ from pyrovae.report.entries import Comparison, Entry
 from pyrovae.report.svg import MODEL_COLOURS, PALETTE, figure, style, to_svg
 from pyrovae.report.words import number
 
-WIDE, NARROW = 1120, 460
+WIDE, NARROW = 1120, 390
 AXIS = "nats per datapoint (larger is better)"
 
 
