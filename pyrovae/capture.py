@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.missing import any_missing, known_missing
 from pyrovae.policy import Policy
 from pyrovae.python_state import PythonState
 from pyrovae.recording import (
@@ -117,11 +118,12 @@ class Capture:
         state, by_kind = self._known[0]
         # Other objects for the same memory, so that one tensor passed twice is still two arguments.
         tensors = [tensor.detach() for tensor in arguments.tensors]
-        recording, outputs = record(
-            lambda: self.function(*arguments.rebuilt(tensors)),
-            [*self.state, *tensors],
-            self.changeable,
-        )
+        with known_missing(arguments.missing):
+            recording, outputs = record(
+                lambda: self.function(*arguments.rebuilt(tensors)),
+                [*self.state, *tensors],
+                self.changeable,
+            )
         if not state.holds():
             self.refuse("it changes attributes or variables of Python as it runs")
         by_kind[arguments.key] = _Played(recording)
@@ -163,11 +165,14 @@ class _Played:
 class Arguments:
     """The arguments of a call: the tensors in them, and a key of all that is not a number in a tensor.
 
+    Whether a value is missing is part of the key, since programs that integrate it out do something else.
+    On an accelerator to ask would mean to wait for it: there a value may always be missing.
+
     Raises:
         CannotRecordError: an argument whose changes would go unnoticed.
     """
 
-    __slots__ = ("args", "kwargs", "key", "tensors")
+    __slots__ = ("args", "kwargs", "key", "missing", "tensors")
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args, self.kwargs = args, kwargs
@@ -178,7 +183,9 @@ class Arguments:
         for name, value in kwargs.items():
             key.append(name)
             self._visit(value, key)
-        self.key = tuple(key)
+        floating = [tensor for tensor in self.tensors if tensor.is_floating_point()]
+        self.missing = any(t.device.type != "cpu" or any_missing(t) for t in floating)
+        self.key = (*key, self.missing)
 
     def _visit(self, value: Any, key: list[Any]) -> None:
         if isinstance(value, Tensor):

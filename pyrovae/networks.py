@@ -67,3 +67,8 @@ class MLP(nn.Module):
         if not isinstance(layer, nn.Linear):
             raise TypeError("the last layer of an MLP is linear")
         return layer
+
+    @property
+    def output_bias(self) -> Tensor:
+        """What is added to the output at the very end, (outputs,)."""
+        return self.last.bias

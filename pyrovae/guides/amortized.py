@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyro
+import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyrovae.architectures import Architecture, make_encoder
 from pyrovae.families import make_family
-from pyrovae.networks import MLP
+from pyrovae.missing import filled
 from pyrovae.programs import data_plate
 
 
@@ -18,17 +20,24 @@ class Amortized(PyroModule):
 
     .. math:: q(z \mid x) = \text{family}(z;\, \text{encoder}(x))
 
+    ``NaN`` in x is missing: the encoder is shown 0 in its place.
+
     Args:
         features: D, observed dimensions.
         latent: L, latent dimensions (for ``"categorical"``, the number of categories).
-        hidden: sizes of the encoder's hidden layers, from x to z.
+        hidden: sizes of the encoder's hidden layers, from x to z; for convolutions, their channels.
         activation: what follows each hidden layer.
         family: ``"diagonal"``, ``"full"``, ``"flow"`` or another of `pyrovae.families.FAMILIES`.
+        network: ``"mlp"`` or ``"convolutional"``.
+        shape: height and width of the image, for convolutions; a square if not given.
+        show_missing: whether the encoder is told, by D more inputs, which values are missing.
 
     Raises:
-        ValueError: an unknown family or activation, or a size below 1.
+        ValueError: an unknown family, activation or network, or a size below 1.
+        TypeError: an option that the network has not.
 
-    Source: Auto-encoding variational Bayes (Kingma & Welling, 2014).
+    Source: Auto-encoding variational Bayes (Kingma & Welling, 2014); for missing values, MIWAE: deep
+    generative modelling and imputation of incomplete data sets (Mattei & Frellsen, 2019).
 
     How to read it: one network for all datapoints, new ones included; what it loses against the best
     distribution of its family for each datapoint is the amortization gap.
@@ -48,13 +57,25 @@ class Amortized(PyroModule):
         hidden: Sequence[int] = (200, 200),
         activation: str = "relu",
         family: str = "diagonal",
+        network: Architecture = "mlp",
+        shape: Sequence[int] | None = None,
+        show_missing: bool = False,
     ) -> None:
         super().__init__()
         self.features = features
         self.latent = latent
         self.family_name = family
         self.family = make_family(family, latent)
-        self.encoder = MLP(features, self.family.size, hidden=hidden, activation=activation)
+        self.show_missing = show_missing
+        self.encoder = make_encoder(
+            features,
+            self.family.size,
+            hidden=hidden,
+            activation=activation,
+            network=network,
+            shape=shape,
+            planes=2 if show_missing else 1,
+        )
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z for each row of ``x``: (..., B, L), or (..., B) for a category."""
@@ -64,5 +85,8 @@ class Amortized(PyroModule):
 
     def local_parameters(self, x: Tensor) -> Tensor:
         """What the family is given for each row of ``x``: (B, size)."""
-        parameters: Tensor = self.encoder(x)
+        seen = filled(x)
+        if self.show_missing:
+            seen = torch.cat([seen, x.isnan().to(x.dtype)], -1)
+        parameters: Tensor = self.encoder(seen)
         return parameters

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.families import make_family
 from pyrovae.joint import density
+from pyrovae.missing import filled
 from pyrovae.networks import MLP
 from pyrovae.programs import Program, data_plate
 from pyrovae.sites import find_layout
@@ -111,7 +112,7 @@ class SemiAmortized(PyroModule):
         """What the family is given for each row of ``x``, after the steps: (B, size)."""
         through = self.differentiate and torch.is_grad_enabled()
         with torch.enable_grad():
-            here = self.encoder(x)
+            here = self.encoder(filled(x))
             if not through:
                 here = here.detach()
             start = here
@@ -129,7 +130,7 @@ class SemiAmortized(PyroModule):
         if self.differentiate or not torch.is_grad_enabled():
             return here
         # Where the steps led is a constant beside what the encoder said.
-        return self.encoder(x) + (here - start).detach()
+        return self.encoder(filled(x)) + (here - start).detach()
 
     def _climb(self, parameters: Tensor, x: Tensor, through: bool) -> tuple[Tensor, Tensor]:
         """The bound of each row at ``parameters`` (B,), detached, and its gradient (B, size)."""

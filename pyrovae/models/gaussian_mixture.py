@@ -13,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.families import lower_triangle
+from pyrovae.missing import log_prob, mean_and_scale, observe
 from pyrovae.programs import data_plate
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
@@ -111,13 +112,13 @@ class GaussianMixture(PyroModule):
         """Draw z and observe ``x``: (B, D)."""
         with data_plate(len(x), index, size):
             z: Tensor = pyro.sample("z", self.prior(), infer={"enumerate": "parallel"})
-            pyro.sample("x", self.decode(z), obs=x)
+            observe("x", self.decode(z), x)
         return z
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Log p(x, z) for every category: (B, C), in nats."""
         every = torch.arange(self.components, device=x.device)
-        return self.logits.log_softmax(-1) + self.decode(every).log_prob(x.unsqueeze(-2))
+        return self.logits.log_softmax(-1) + log_prob(self.decode(every), x.unsqueeze(-2))
 
     def posterior(self, x: Tensor) -> TorchDistribution:
         """p(z | x), the responsibilities, for each row of ``x``: event shape ()."""
@@ -143,6 +144,7 @@ class GaussianMixture(PyroModule):
                 f"the data have {len(x)} rows and the mixture {self.components} components: "
                 "it needs at least one row for each"
             )
+        x = torch.where(x.isnan(), mean_and_scale(x)[0], x)
         data = x.detach().cpu().double().numpy()
         labels = KMeans(self.components, n_init=restarts, random_state=seed).fit(data).labels_
         responsibilities = np.eye(self.components)[labels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
@@ -12,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.families import positive, positive_inverse
+from pyrovae.missing import any_missing, filled, mean_and_scale, observe
 from pyrovae.programs import data_plate
 
 
@@ -69,20 +71,28 @@ class ProbabilisticPCA(PyroModule):
         """Draw z and observe ``x``: (B, D)."""
         with data_plate(len(x), index, size):
             z: Tensor = pyro.sample("z", self.prior())
-            pyro.sample("x", self.decode(z), obs=x)
+            observe("x", self.decode(z), x)
         return z
 
-    def _precision(self) -> Tensor:
-        """M = W' W + sigma^2 I, (L, L)."""
+    def _precision(self, x: Tensor) -> Tensor:
+        """M = W' W + sigma^2 I over the observed dimensions: (L, L), or (B, L, L) if some are missing."""
         eye = torch.eye(self.latent, dtype=self.loc.dtype, device=self.loc.device)
-        return self.weight.mT @ self.weight + self.scale.square() * eye
+        gram = self.weight.mT @ self.weight
+        if any_missing(x):
+            pairs = (self.weight.unsqueeze(-1) * self.weight.unsqueeze(-2)).flatten(1)
+            gram = ((~x.isnan()).to(pairs.dtype) @ pairs).unflatten(-1, gram.shape)
+        return gram + self.scale.square() * eye
+
+    def _centred(self, x: Tensor) -> Tensor:
+        """x - mu, and 0 for what is missing."""
+        return filled(x - self.loc)
 
     def posterior(self, x: Tensor) -> TorchDistribution:
         """p(z | x) = N(M^-1 W' (x - mu), sigma^2 M^-1) for each row of ``x``: event shape (L,)."""
-        precision = self._precision()
+        precision = self._precision(x)
         cholesky = torch.linalg.cholesky(precision)
-        loc = torch.cholesky_solve(self.weight.mT @ (x - self.loc).mT, cholesky).mT
-        # One factor for all rows, from the precision: its inverse is never factored.
+        loc = _rows(torch.cholesky_solve, self._centred(x) @ self.weight, cholesky)
+        # From the precision, whose inverse is never factored; one factor for all rows, if they share it.
         centred = dist.MultivariateNormal(
             self.loc.new_zeros(self.latent), precision_matrix=precision / self.scale.square()
         )
@@ -90,23 +100,23 @@ class ProbabilisticPCA(PyroModule):
 
     def exact_log_evidence(self, x: Tensor) -> Tensor:
         """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats; costs B D L, not B D^2."""
-        centred = x - self.loc
+        centred = self._centred(x)
+        observed = self.features - x.isnan().sum(-1) if any_missing(x) else self.features
         variance = self.scale.square()
-        cholesky = torch.linalg.cholesky(self._precision())
-        projected = torch.linalg.solve_triangular(
-            cholesky, self.weight.mT @ centred.mT, upper=False
-        )
-        quadratic = (centred.square().sum(-1) - projected.square().sum(0)) / variance
-        log_det = 2.0 * cholesky.diagonal().log().sum()
-        log_det = log_det + (self.features - self.latent) * variance.log()
-        return -0.5 * (self.features * math.log(2.0 * math.pi) + log_det + quadratic)
+        cholesky = torch.linalg.cholesky(self._precision(x))
+        projected = _rows(_solve_lower, centred @ self.weight, cholesky)
+        quadratic = (centred.square().sum(-1) - projected.square().sum(-1)) / variance
+        log_det = 2.0 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_det = log_det + (observed - self.latent) * variance.log()
+        return -0.5 * (observed * math.log(2.0 * math.pi) + log_det + quadratic)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Put the mean and the noise where the data ``x`` (N, D) are; ``seed`` draws the weights."""
         generator = torch.Generator().manual_seed(seed)
-        spread = x.std(0, correction=0).square().mean().sqrt()
-        self.loc.copy_(x.mean(0))
+        mean, scale = mean_and_scale(x)
+        spread = scale.square().mean().sqrt()
+        self.loc.copy_(mean)
         self.weight.copy_(0.1 * spread * torch.randn(self.weight.shape, generator=generator))
         # Data that do not vary at all leave no scale to start from.
         self.raw_scale.copy_(positive_inverse(spread.clamp(min=1e-3)))
@@ -124,6 +134,11 @@ class ProbabilisticPCA(PyroModule):
                 f"latent is {self.latent} and features {self.features}: the maximum of the likelihood "
                 "needs at least one dimension of noise"
             )
+        if any_missing(x):
+            raise ValueError(
+                "the data have missing values (NaN), for which the maximum has no closed form: use "
+                "pyrovae.fit with guides.ExactPosterior(model)"
+            )
         loc = x.mean(0)
         centred = x - loc
         covariance = centred.mT @ centred / len(x)
@@ -139,3 +154,14 @@ class ProbabilisticPCA(PyroModule):
         self.loc.copy_(loc)
         self.weight.copy_(vectors[:, : self.latent] * kept)
         self.raw_scale.copy_(positive_inverse(variance.sqrt()))
+
+
+def _solve_lower(right: Tensor, factor: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(factor, right, upper=False)
+
+
+def _rows(solve: Callable[[Tensor, Tensor], Tensor], right: Tensor, factor: Tensor) -> Tensor:
+    """Solve for the rows of ``right`` (B, L): at once with a common factor, or each with its own."""
+    if factor.ndim == 2:
+        return solve(right.mT, factor).mT
+    return solve(right.unsqueeze(-1), factor).squeeze(-1)

@@ -9,7 +9,8 @@ from pyro import poutine
 from pyrovae import log_weights
 from pyrovae.guides import Amortized
 from pyrovae.models import VAE
-from pyrovae.models.vae import LIKELIHOODS
+
+LIKELIHOODS = ("gaussian", "fixed_gaussian", "bernoulli")
 
 
 def data(likelihood, rows=50):
@@ -19,7 +20,8 @@ def data(likelihood, rows=50):
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_density_is_the_formula(likelihood):
-    model = VAE(6, latent=2, hidden=(5,), likelihood=likelihood, scale=0.2, floor=0.1).double()
+    options = {"gaussian": {"floor": 0.1}, "fixed_gaussian": {"scale": 0.2}}.get(likelihood, {})
+    model = VAE(6, latent=2, hidden=(5,), likelihood=likelihood, **options).double()
     x, z = data(likelihood, 3), torch.randn(3, 2, dtype=torch.float64)
     output = model.decoder(z)
     if likelihood == "bernoulli":
@@ -61,7 +63,7 @@ def test_a_constant_dimension_cannot_blow_up_the_density():
     x = torch.zeros(20, 3)
     model.initialise(x)
     with torch.no_grad():
-        model.decoder.last.bias[3:] = -1e4
+        model.decoder.output_bias[3:] = -1e4
     largest = -3 * math.log(0.01 * math.sqrt(2 * math.pi))
     assert log_weights(model, Amortized(3, 2), x).max() < largest + 10
 
@@ -79,7 +81,9 @@ def test_impossible_settings_are_refused():
         VAE(6, likelihood="poisson")
     with pytest.raises(ValueError, match="latent 0"):
         VAE(6, latent=0)
-    with pytest.raises(ValueError, match="both must be above 0"):
+    with pytest.raises(ValueError, match=r"floor is 0\.0: it must be above 0"):
         VAE(6, floor=0.0)
+    with pytest.raises(TypeError, match="'gaussian' has no scale; its options: floor"):
+        VAE(6, scale=1.0)
     with pytest.raises(ValueError, match="activation is 'step'"):
         VAE(6, activation="step")

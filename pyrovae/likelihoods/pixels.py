@@ -1,0 +1,142 @@
+"""Likelihoods of pixels: binary ones, grey ones on [0, 1], and grey levels."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor
+
+from pyrovae.families import positive, positive_inverse
+from pyrovae.likelihoods.base import Likelihood, check_positive, present_values
+from pyrovae.likelihoods.discretised_logistic import DiscretisedLogistic
+from pyrovae.missing import mean_and_scale
+
+
+class Bernoulli(Likelihood):
+    r"""The probability that a binary pixel is 1.
+
+    .. math:: x_d \mid z \sim \text{Bernoulli}(\sigma(a_d))
+    """
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.features
+
+    def distribution(self, parameters: Tensor) -> TorchDistribution:
+        """Bernoulli(logits)."""
+        return dist.Bernoulli(logits=parameters).to_event(1)
+
+    def start(self, x: Tensor) -> Tensor:
+        """Log-odds of each pixel's mean, clipped to [0.001, 0.999]."""
+        return mean_and_scale(x)[0].clamp(0.001, 0.999).logit()
+
+    def check(self, x: Tensor) -> None:
+        """Refuse values other than 0 and 1."""
+        values = present_values(x)
+        if not ((values == 0) | (values == 1)).all():
+            raise ValueError(
+                f"the data have values other than 0 and 1 (from {values.min():g} to {values.max():g}), "
+                "which a Bernoulli decoder cannot score: binarise them (form='binary'), or use "
+                "likelihood='gaussian' or 'continuous_bernoulli'"
+            )
+
+
+class ContinuousBernoulli(Likelihood):
+    r"""A density on [0, 1] with the shape of a Bernoulli, and the constant that makes it one.
+
+    .. math:: p(x_d \mid z) = C(\lambda_d) \, \lambda_d^{x_d} (1 - \lambda_d)^{1 - x_d}, \qquad
+              \lambda_d = \sigma(a_d)
+
+    Source: The continuous Bernoulli: fixing a pervasive error in variational autoencoders
+    (Loaiza-Ganem & Cunningham, 2019).
+    """
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.features
+
+    def distribution(self, parameters: Tensor) -> TorchDistribution:
+        """ContinuousBernoulli(logits)."""
+        return dist.ContinuousBernoulli(logits=parameters).to_event(1)
+
+    def start(self, x: Tensor) -> Tensor:
+        """The log-odds whose mean is each pixel's mean, by bisection."""
+        mean = mean_and_scale(x)[0].clamp(0.01, 0.99)
+        low, high = torch.full_like(mean, -200.0), torch.full_like(mean, 200.0)
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            above = dist.ContinuousBernoulli(logits=middle).mean > mean
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return 0.5 * (low + high)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse values outside [0, 1]."""
+        check_unit_interval(x, "a continuous Bernoulli")
+
+
+class GreyLevels(Likelihood):
+    r"""A logistic distribution whose probability is collected into grey levels.
+
+    .. math:: P(x_d \mid z) = F\!\left(\frac{x_d + w/2 - a_d}{s_d}\right)
+              - F\!\left(\frac{x_d - w/2 - a_d}{s_d}\right), \qquad F(t) = \frac{1}{1 + e^{-t}},
+              \quad w = \frac{1}{\text{levels} - 1}
+
+    The darkest and the lightest level get all that lies beyond them, so that it is a probability.
+
+    Args:
+        features: D.
+        levels: how many grey levels there are, evenly spaced from 0 to 1.
+        floor: the least scale s, in units of x.
+
+    Source: Improving variational inference with inverse autoregressive flow (Kingma, Salimans,
+    Jozefowicz, Chen, Sutskever & Welling, 2016).
+    """
+
+    def __init__(self, features: int, *, levels: int = 256, floor: float = 1e-3) -> None:
+        super().__init__(features)
+        check_positive(floor=floor)
+        if levels < 2:
+            raise ValueError(f"levels is {levels}: there must be at least 2 grey levels")
+        self.levels = levels
+        self.floor = floor
+
+    def distribution(self, parameters: Tensor) -> TorchDistribution:
+        """DiscretisedLogistic(loc, scale)."""
+        loc, raw = parameters.split(self.features, -1)
+        scale = self.floor + 0.1 * positive(raw)
+        return DiscretisedLogistic(loc, scale, self.levels).to_event(1)
+
+    def start(self, x: Tensor) -> Tensor:
+        """Mean and spread of each pixel: a logistic's spread is pi / sqrt(3) times its scale."""
+        mean, spread = mean_and_scale(x)
+        scale = spread * math.sqrt(3.0) / math.pi
+        return torch.cat([mean, positive_inverse(10.0 * (scale - self.floor).clamp(min=0.01))])
+
+    def check(self, x: Tensor) -> None:
+        """Refuse values that are none of the grey levels."""
+        check_unit_interval(x, "a discretised logistic")
+        steps = present_values(x) * (self.levels - 1)
+        if ((steps - steps.round()).abs() > 1e-3).any():
+            raise ValueError(
+                f"the data have values between the {self.levels} grey levels, which a discretised logistic "
+                "cannot score: use the form 'grey', and the number of its levels"
+            )
+
+
+def check_unit_interval(x: Tensor, what: str) -> None:
+    """Refuse values outside [0, 1].
+
+    Raises:
+        ValueError: says where they lie.
+    """
+    values = present_values(x)
+    if len(values) and (values.min() < 0 or values.max() > 1):
+        raise ValueError(
+            f"the data lie between {values.min():g} and {values.max():g}, and {what} decoder scores "
+            "values from 0 to 1: scale them, or use likelihood='gaussian'"
+        )
