@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyrovae.dataset import DataSet
+from pyrovae.missing import any_missing
 from pyrovae.programs import Program, check, modules_of
 from pyrovae.seeds import generator_from
 
@@ -87,7 +88,7 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         guide: q(z | x).
 
     Raises:
-        ValueError: data that is empty, not finite, or of another width than the model's ``features``.
+        ValueError: data that is empty, infinite, or of another width than the model's ``features``.
         TypeError: ``validation`` beside a `DataSet`, or a guide that takes ``index`` where the model
             does not.
     """
@@ -123,6 +124,10 @@ def check_together(source: Feed, model: Program, guide: Program, batch_size: int
         ValueError: data that the model cannot score, or a guide that is not one of this model.
     """
     first = torch.arange(min(batch_size, source.rows))
+    if source.stored.is_floating_point() and any_missing(source.stored):
+        # Programs that know nothing of missing values are found out here, whatever the first rows hold.
+        incomplete = source.stored.isnan().any(1).to(torch.uint8)
+        first = incomplete.argsort(descending=True, stable=True)[: len(first)].cpu()
     x, extras = source.batch(first, generator_from(0))
     if isinstance(model, Choosy):
         model.check_data(x if source.data is not None else source.stored)
@@ -163,11 +168,11 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
         raise ValueError(f"the {what} must have the shape (N, D); got {tuple(rows.shape)}")
     if not len(rows):
         raise ValueError(f"the {what} is empty: there must be at least one row")
-    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
-        bad = (~torch.isfinite(rows).all(dim=1)).nonzero().flatten().tolist()
+    if rows.is_floating_point() and bool(rows.isinf().any()):
+        bad = rows.isinf().any(dim=1).nonzero().flatten().tolist()
         raise ValueError(
-            f"the {what} has NaN or infinite values in {len(bad)} of {len(rows)} rows (the first: row "
-            f"{bad[0]}): remove or replace them"
+            f"the {what} has infinite values in {len(bad)} of {len(rows)} rows (the first: row {bad[0]}): "
+            "remove or replace them; NaN would mean missing"
         )
     features = getattr(model, "features", None)
     if isinstance(features, int) and features != rows.shape[1]:

@@ -55,7 +55,7 @@ def fit(
     Args:
         model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
         guide: q(z | x), a Pyro program with the same arguments.
-        data: a `DataSet`, or the training rows as an array (N, D).
+        data: a `DataSet`, or the training rows as an array (N, D); NaN is a missing value.
         objective: any `pyro.infer.ELBO`; by default the evidence lower bound.
         optim: a function from parameters to a torch optimiser, such as
             ``functools.partial(torch.optim.Adam, lr=1e-3)`` (the default), or an optimiser.
@@ -75,7 +75,7 @@ def fit(
         A `History`.
 
     Raises:
-        ValueError: the data is empty, not finite, or of another width than the model's ``features``; model
+        ValueError: the data is empty, infinite, or of another width than the model's ``features``; model
             and guide do not fit together; an option out of its range.
         TypeError: an option that does not apply, such as patience without validation rows.
         FloatingPointError: the bound stopped being a number; the best parameters so far were restored.

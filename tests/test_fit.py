@@ -272,6 +272,14 @@ class Other(PyroModule):
             pyro.sample("other", dist.Normal(self.loc, 1.0).to_event(1))
 
 
+def unaware(x, index=None, size=None):
+    """A model that knows nothing of missing values."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+        scale = dist.Normal(x.new_zeros(5) + z[..., :1], 1.0, validate_args=False)
+        pyro.sample("x", scale.to_event(1), obs=x)
+
+
 NAN_ROW = torch.zeros(4, 5)
 NAN_ROW[2, 1] = float("nan")
 
@@ -280,8 +288,8 @@ NAN_ROW[2, 1] = float("nan")
     ("data", "options", "error", "sentence"),
     [
         (torch.zeros(0, 5), {}, ValueError, "is empty"),
-        (NAN_ROW, {}, ValueError, "NaN or infinite values in 1 of 4 rows .*row 2"),
-        (torch.full((3, 5), math.inf), {}, ValueError, "NaN or infinite"),
+        (NAN_ROW, {"model": unaware}, ValueError, "site 'x'.*NaN|not a number"),
+        (torch.full((3, 5), math.inf), {}, ValueError, "infinite values in 3 of 3 rows .*row 0"),
         (torch.zeros(4, 6), {}, ValueError, "6 features, the model was made for 5"),
         (torch.zeros(4), {}, ValueError, "shape"),
         (torch.zeros(4, 5), {"epochs": 0}, ValueError, "epochs must be"),
@@ -309,8 +317,9 @@ def test_mistakes_are_named_before_the_first_step(data, options, error, sentence
     model = pca(torch.float32)
     before = state_of(model)
     options = {"guide": ExactPosterior(model), "data": data, "epochs": 2, **options}
+    program = options.pop("model", model)
     with pytest.raises(error, match=sentence):
-        quietly(model, **options)
+        quietly(program, **options)
     assert all(torch.equal(a, b) for a, b in zip(before, state_of(model), strict=True))
 
 
