@@ -101,7 +101,9 @@ class ProbabilisticPCA(PyroModule):
     def exact_log_evidence(self, x: Tensor) -> Tensor:
         """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats; costs B D L, not B D^2."""
         centred = self._centred(x)
-        observed = self.features - x.isnan().sum(-1) if any_missing(x) else self.features
+        observed: Tensor | int = self.features
+        if any_missing(x):
+            observed = (~x.isnan()).sum(-1).to(x.dtype)
         variance = self.scale.square()
         cholesky = torch.linalg.cholesky(self._precision(x))
         projected = _rows(_solve_lower, centred @ self.weight, cholesky)
