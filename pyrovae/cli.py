@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,15 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse("pyrovae", f"Unknown command {words[0]!r}; known: {', '.join(COMMANDS)}.")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where parts of one's own are looked for, last
-    with warnings.catch_warnings():
-        warnings.showwarning = _warn  # type: ignore[assignment]
-        return _guarded(words[0], words[1:], debug)
+    return _guarded(words[0], words[1:], debug)
 
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
+    from pyrovae.notes import Notes
+
     try:
-        return COMMANDS[command](words)
+        with Notes(_say_above):
+            return COMMANDS[command](words)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
     except KeyboardInterrupt:
@@ -200,6 +200,13 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
+def _say_above(sentence: str) -> None:
+    """Say it without tearing a progress bar apart."""
+    from tqdm import tqdm
+
+    tqdm.write(sentence, file=sys.stderr)
+
+
 def _refuse(program: str, sentence: str, status: int = 2) -> int:
     _say(f"{program}: {sentence}")
     return status
@@ -211,12 +218,6 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(text.split()) or type(error).__name__
-
-
-def _warn(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
-) -> None:
-    _say(f"warning: {' '.join(str(message).split())}")
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -62,6 +62,7 @@ BASE = Config(
     optim=Part("Adam"),
     scheduler=Part("CosineAnnealingLR"),
     evidence=Part("ImportanceSampling", {"num_particles": 1000}),
+    evaluate={"refit_steps": 400},
 )
 
 

@@ -57,10 +57,11 @@ class GridProgress:
         self._output = output
         self._began = time.time()
         self._said = time.monotonic()
+        self._heard: set[str] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         lines = min(jobs, len(waiting)) if self._bars else 0
-        self._whole = self._bar(0, "{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}")
+        self._whole = self._bar(0, "{desc} {percentage:3.0f}%|{bar:40}| {elapsed} < {remaining}")
         self._fits = [self._bar(1 + i, "  {desc}") for i in range(lines)]
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -85,9 +86,13 @@ class GridProgress:
         for bar in [*reversed(self._fits), self._whole]:
             bar.close()
 
-    def done(self, record: Record) -> None:
-        """A run ended."""
+    def done(self, record: Record, said: Sequence[str] = ()) -> None:
+        """A run ended, and this was said during it; what was said before is not said again."""
         with self._lock:
+            for line in said:
+                if line not in self._heard:
+                    self._heard.add(line)
+                    self._say(line)
             self._left.pop(record["name"], None)
             count = f"[{self._total - len(self._left)}/{self._total}]"
             self._say(f"{count} {outcome(record)}")

@@ -70,16 +70,16 @@ class FitProgress:
         self._label = label
         self._last_line = time.monotonic()
         self._plain = show and not self._file.isatty()
-        self._bar = tqdm(
-            total=epochs * steps,
-            desc=label,
-            disable=not show or self._plain,
-            file=self._file,
-            unit="step",
-            leave=False,
-            dynamic_ncols=True,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}",
-        )
+        self._bar: tqdm | None = None
+        if show and not self._plain:
+            self._bar = tqdm(
+                total=epochs * steps,
+                desc=label,
+                file=self._file,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar:30}| {elapsed} < {remaining}{postfix}",
+            )
 
     def __enter__(self) -> FitProgress:
         return self
@@ -90,17 +90,20 @@ class FitProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def step(self) -> None:
         """One optimiser step was taken."""
-        self._bar.update()
+        if self._bar is not None:
+            self._bar.update()
 
     def epoch(self, measurement: Measurement) -> None:
         """One epoch was finished."""
         if self._on_epoch is not None:
             self._on_epoch(measurement)
-        self._bar.set_postfix_str(measurement.bounds(), refresh=False)
+        if self._bar is not None:
+            self._bar.set_postfix_str(measurement.bounds(), refresh=False)
         now = time.monotonic()
         if self._plain and now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now

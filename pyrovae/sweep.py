@@ -21,6 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from pyrovae.config import Config
 from pyrovae.experiment import run
 from pyrovae.grid_progress import GridProgress
+from pyrovae.notes import Notes
 from pyrovae.records import OutputFolder, Record, RunFolder
 from pyrovae.run_record import failure
 
@@ -57,9 +58,9 @@ def compare(
     threads = max(1, cores // max(1, min(jobs, len(waiting))))
     try:
         with GridProgress(list(runs), waiting, output, jobs=jobs, show=progress) as shown:
-            for record in _carry_out(waiting, output, jobs, threads):
+            for record, said in _carry_out(waiting, output, jobs, threads):
                 records[record["name"]] = record
-                shown.done(record)
+                shown.done(record, said)
     finally:
         output.write_results([records[name] for name in runs if name in records])
     return [records[name] for name in runs]
@@ -72,7 +73,7 @@ def finished(config: Config, output: OutputFolder) -> Record | None:
 
 def _carry_out(
     waiting: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
-) -> Iterator[Record]:
+) -> Iterator[tuple[Record, list[str]]]:
     """The records of the runs as they end, in any order.
 
     When a worker dies, every run that had begun is suspected of it. The others go on together, and
@@ -82,9 +83,9 @@ def _carry_out(
     while left:
         began = time.time()
         try:
-            for record in _together(left, output, jobs, threads):
+            for record, said in _together(left, output, jobs, threads):
                 left.pop(record["name"])
-                yield record
+                yield record, said
         except TerminatedWorkerError:
             started = [name for name in left if _began_since(output.run(name), began)] or list(left)
             suspects |= {name: left.pop(name) for name in started}
@@ -92,12 +93,12 @@ def _carry_out(
         try:
             yield from _together({name: config}, output, 2, threads)
         except TerminatedWorkerError as error:
-            yield _record_failure(config, output, error)
+            yield _record_failure(config, output, error), []
 
 
 def _together(
     configs: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
-) -> Iterator[Record]:
+) -> Iterator[tuple[Record, list[str]]]:
     """The records of runs that are carried out at the same time, as they end."""
     calls = [
         joblib.delayed(_worker)(config.to_yaml(), str(output.path), threads, os.getpid(), sys.path)
@@ -118,18 +119,25 @@ def _began_since(folder: RunFolder, moment: float) -> bool:
     return begun.is_file() and begun.stat().st_mtime >= moment - 1.0
 
 
-def _worker(yaml: str, path: str, threads: int, parent: int, search: list[str]) -> Record:
-    """One run, in a process of its own unless there is one job only; what goes wrong is recorded."""
+def _worker(
+    yaml: str, path: str, threads: int, parent: int, search: list[str]
+) -> tuple[Record, list[str]]:
+    """One run, and what was said during it; whatever goes wrong is recorded.
+
+    It has a process of its own unless there is one job only.
+    """
     if os.getpid() != parent:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
         torch.set_num_threads(threads)
         logging.getLogger("pyro").setLevel(logging.WARNING)
         sys.path += [folder for folder in search if folder not in sys.path]
     config, output = Config.from_yaml(yaml), OutputFolder.open(path)
-    try:
-        return run(config, output.run(config.run_name), progress=False)
-    except Exception as error:
-        return _record_failure(config, output, error)
+    with Notes() as notes:
+        try:
+            record = run(config, output.run(config.run_name), progress=False)
+        except Exception as error:
+            record = _record_failure(config, output, error)
+    return record, notes.said
 
 
 def _record_failure(config: Config, output: OutputFolder, error: BaseException) -> Record:
