@@ -82,20 +82,20 @@ def thermodynamic_bound(log_weights: Tensor, partition: Tensor) -> Tensor:
 def thermodynamic_coefficients(
     log_weights: Tensor, partition: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Three weights of each particle: derivative, doubly reparameterised, and of the guide's density.
+    """Three weights of each particle: derivative, doubly reparameterised, and of the score of its draws.
 
     With v the normalised weights at a temperature beta, and l the log-weight less its mean under v, the
     derivative is v (1 + beta l), its own derivative beta v (1 - v) (1 + beta l) + beta v (1 - v (1 +
-    beta l)), and the covariance gradient weighs the guide's score by -v + (1 - beta) v l.
+    beta l)), and the covariance of the paper weighs the score of the guide's draws by v l.
     """
     tempered, steps = _tempered(log_weights, partition)
     beta = partition[:-1].reshape(steps.shape).unsqueeze(1)
     centred = log_weights - (tempered * log_weights).sum(1, keepdim=True)
     slope = tempered * (1.0 + beta * centred)
     second = beta * (1.0 - tempered) * slope + beta * tempered * (1.0 - slope)
-    density = (1.0 - beta) * tempered * centred - tempered
+    score = tempered * centred
     steps = steps.unsqueeze(1)
-    return (steps * slope).sum(0), (steps * (slope - second)).sum(0), (steps * density).sum(0)
+    return (steps * slope).sum(0), (steps * (slope - second)).sum(0), (steps * score).sum(0)
 
 
 def _tempered(log_weights: Tensor, partition: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,6 +104,18 @@ def spread(
     return single, double
 
 
+def path_weights(objective: Objective, particles: Particles) -> Weights | None:
+    """The weights of ``"stl"`` and ``"dreg"``; None for other gradients."""
+    if objective.gradient not in ("stl", "dreg"):
+        return None
+    refuse_undrawn(objective, particles)
+    log_weights = particles.log_weights.detach()
+    single = objective.coefficients(log_weights)
+    double = objective.dreg_coefficients(log_weights) if objective.gradient == "dreg" else None
+    model, path = spread(objective, particles, single, double)
+    return Weights(model, model if double is None else path)
+
+
 def surrogate(objective: Objective, particles: Particles) -> Tensor:
     """A scalar whose gradient is the one that the objective asks for; its value means nothing."""
     weights = objective.weights(particles)
@@ -200,9 +212,9 @@ def score_surrogate(objective: Objective, particles: Particles) -> Tensor | floa
     result: Tensor | float = 0.0
     log_score = particles.log_score
     if log_score is not None and log_score.requires_grad and objective.scored:
-        reduced = particles.averaged if objective.linear else particles.log_weights
+        reduced = objective.reduced(particles).detach()
         signal = learning_signal(
-            objective.guide_bound, reduced.detach(), objective.baseline, objective.average
+            objective.guide_bound, reduced, objective.baseline, objective.average
         )
         result = (signal * log_score).sum() * particles.scale
     outside = particles.log_score_outside
@@ -214,6 +226,17 @@ def score_surrogate(objective: Objective, particles: Particles) -> Tensor | floa
             objective.average_outside.update(value)
         result = result + signal * outside
     return result
+
+
+def refuse_outside(objective: Objective, particles: Particles) -> None:
+    """Refuse latents outside the data plate, which a gradient by weighted scores has no weights for."""
+    if isinstance(particles.log_guide_outside, Tensor):
+        raise ValueError(
+            f"{type(objective).__name__}(gradient={objective.gradient!r}) weighs the score of each "
+            f"datapoint's draws, and the guide has sites outside the data plate (among "
+            f"{', '.join(map(repr, particles.outside))}): use objectives.IWAE(gradient='dreg'), or "
+            "gradient='pathwise' where this objective knows it"
+        )
 
 
 def refuse_undrawn(objective: Objective, particles: Particles) -> None:

@@ -49,6 +49,7 @@ class Objective(ELBO):
     """
 
     linear: bool = False
+    temperable: bool = True  # whether `objectives.Beta` can weigh prior and guide
     scored: bool = True  # whether draws without a gradient get the score function
     detail: Detail = "none"
     allowed_gradients: tuple[str, ...] = get_args(Gradient)
@@ -111,14 +112,7 @@ class Objective(ELBO):
 
     def weights(self, particles: Particles) -> gradients.Weights | None:
         """What the terms of the particles weigh in the gradient; None to differentiate the target."""
-        if self.gradient not in ("stl", "dreg"):
-            return None
-        gradients.refuse_undrawn(self, particles)
-        log_weights = particles.log_weights.detach()
-        single = self.coefficients(log_weights)
-        double = self.dreg_coefficients(log_weights) if self.gradient == "dreg" else None
-        model, path = gradients.spread(self, particles, single, double)
-        return gradients.Weights(model, model if double is None else path)
+        return gradients.path_weights(self, particles)
 
     def layout(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
         """Where these programs keep their datapoints; found once and kept while they stay the same."""
@@ -150,7 +144,11 @@ class Objective(ELBO):
 
     def local_bound(self, particles: Particles) -> Tensor:
         """The bound of each datapoint, (B,)."""
-        return self.bound(particles.log_weights)
+        return self.bound(self.reduced(particles))
+
+    def reduced(self, particles: Particles) -> Tensor:
+        """What `bound` is a function of, (K, B): what the guide enumerates is averaged or summed out."""
+        return particles.averaged if self.linear else particles.log_weights
 
     def target(self, particles: Particles) -> Tensor:
         """What is differentiated, a scalar: the bound, if not said otherwise."""
@@ -195,6 +193,21 @@ class Objective(ELBO):
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         raise TypeError("the objectives of this package reduce log-weights and keep no traces")
+
+
+def check_groups(groups: int, num_particles: int) -> int:
+    """Return the number of groups, if all of them can have the same number of particles."""
+    if (
+        isinstance(groups, bool)
+        or not isinstance(groups, int)
+        or groups < 1
+        or num_particles % groups
+    ):
+        raise ValueError(
+            f"groups is {groups!r} and num_particles {num_particles}: num_particles counts all particles "
+            "together, and groups must be a whole number that divides it"
+        )
+    return groups
 
 
 def carrying(value: Tensor, surrogate: Tensor) -> Tensor:

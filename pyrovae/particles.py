@@ -87,10 +87,11 @@ class Particles:
         return self.average(terms)
 
     def average(self, terms: Tensor) -> Tensor:
-        """Expectation of ``terms`` over what the guide enumerates: (..., K, B) -> (K, B)."""
+        """Expectation over what the guide enumerates: (L, ..., K, B) -> (L, K, B), or without L."""
         if self.log_enumerated is None:
             return terms
-        return (self.log_enumerated.exp() * terms).flatten(end_dim=-3).sum(0)
+        weighted = self.log_enumerated.exp() * terms
+        return weighted.flatten(-self.log_enumerated.dim(), -3).sum(-3)
 
     def tempered(self, power: Tensor | float) -> Particles:
         """Raise prior and guide to a power: log w becomes log p(x | z) + power (log p(z) - log q(z))."""
@@ -101,6 +102,10 @@ class Particles:
             log_joint=self.log_joint + (power - 1.0) * self.log_prior,
             log_model_outside=power * (self.log_model_outside - self.log_observed_outside)
             + self.log_observed_outside,
+            log_prior=power * self.log_prior,
+            divergences=None
+            if self.divergences is None
+            else {name: power * term for name, term in self.divergences.items()},
             log_guide_outside=power * self.log_guide_outside,
             power=power,
         )

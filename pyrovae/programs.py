@@ -58,6 +58,15 @@ class GenerativeModel(Protocol):
         ...
 
 
+@runtime_checkable
+class RowGuide(Protocol):
+    """A guide with parameters for each row, which can be made anew for other rows."""
+
+    def for_rows(self, size: int) -> nn.Module:
+        """Return an unfitted guide of the same kind for ``size`` rows."""
+        ...
+
+
 def data_plate(batch_size: int, index: Tensor | None = None, size: int | None = None) -> pyro.plate:
     """Return the one plate of a program of this package, named ``"data"``, at dim -1.
 

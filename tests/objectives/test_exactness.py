@@ -20,7 +20,16 @@ INDEX = torch.tensor([7, 0, 3, 11])
 ALPHAS = (-1.0, 0.0, 0.5, 2.0)
 
 # Options that make sense of an objective, where its defaults are not the whole story.
-VARIANTS = {"Renyi": [{"alpha": alpha} for alpha in (*ALPHAS, -math.inf)]}
+VARIANTS = {
+    "Renyi": [{"alpha": alpha} for alpha in (*ALPHAS, -math.inf)],
+    "VRIWAE": [{"alpha": 0.0}, {"alpha": 0.5}],
+    "WakeSleep": [{"insomnia": insomnia} for insomnia in (1.0, 0.5)],
+    "Beta": [
+        {"beta": 0.5},
+        {"objective": "IWAE", "beta": 2.0, "warm_up": 3, "options": {"gradient": "dreg"}},
+    ],
+    "FreeBits": [{"per": "dimension"}, {"per": "site"}],
+}
 
 
 class SampledPosterior(ExactPosterior):
@@ -68,8 +77,19 @@ EVERY = [
 ]
 
 
-def gradients_of(name):
-    return getattr(objectives, name).allowed_gradients
+def gradients_of(name, options, programs="pca"):
+    """The gradients that an objective knows and that these programs can take."""
+    part = getattr(objectives, name)
+    if "gradient" not in inspect.signature(part).parameters:
+        known = ("its own",)
+    else:
+        known = part.allowed_gradients
+    refused = {"dreg"} if options.get("alpha") == -math.inf else set()
+    if programs == "mixture, drawn":  # see test_invalid.py
+        refused |= {"stl", "dreg"}
+        if name == "FreeBits" or options.get("options"):
+            refused |= {"its own"}
+    return [gradient for gradient in known if gradient not in refused]
 
 
 def build(name, options, gradient, num_particles=1, vectorize=True):
@@ -81,6 +101,7 @@ def build(name, options, gradient, num_particles=1, vectorize=True):
         **options,
     }
     known = inspect.signature(part).parameters
+    given["groups"] = 5 if num_particles == 50 else num_particles
     return part(**{key: value for key, value in given.items() if key in known})
 
 
@@ -92,12 +113,10 @@ def test_every_bound_is_the_exact_evidence(name, options, programs):
     guide = guide_class(model)
     x = torch.randn(B, 3, dtype=torch.float64)
     exact = model.exact_log_evidence(x).sum()
-    for gradient in gradients_of(name):
-        if gradient in ("stl", "dreg") and programs == "mixture, drawn":
-            continue  # refused: see test_invalid.py
+    for gradient in gradients_of(name, options, programs):
         for num_particles in (1, 3, 50):
             for vectorize in (True, False):
-                if not vectorize and num_particles == 50 and gradient != "pathwise":
+                if not vectorize and num_particles == 50 and (name, gradient) != ("IWAE", "dreg"):
                     continue
                 objective = build(name, options, gradient, num_particles, vectorize)
                 whole = objective.differentiable_loss(model, guide, x)
@@ -122,7 +141,7 @@ def test_every_log_weight_is_the_exact_evidence(programs):
 @pytest.mark.parametrize("gradient", ["stl", "dreg"])
 @pytest.mark.parametrize(("name", "options"), EVERY)
 def test_gradients_without_the_score_of_an_exact_guide_are_zero(name, options, gradient, programs):
-    if gradient not in gradients_of(name):
+    if gradient not in gradients_of(name, options):
         return
     make, guide_class = PROGRAMS[programs]
     model = make()
@@ -139,7 +158,7 @@ def test_gradients_without_the_score_of_an_exact_guide_are_zero(name, options, g
 @pytest.mark.parametrize("programs", ["pca", "mixture, enumerated in the guide"])
 @pytest.mark.parametrize(("name", "options"), EVERY)
 def test_the_path_gradient_of_a_shared_posterior_is_the_score_of_the_model(name, options, programs):
-    if "pathwise" not in gradients_of(name):
+    if "pathwise" not in gradients_of(name, options):
         return
     make, guide_class = PROGRAMS[programs]
     model = make()
