@@ -94,8 +94,9 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
     """
     like = _first_parameter(model, guide)
     if like is None:
-        floating = isinstance(data, Tensor) and data.is_floating_point()
-        like = data[:0] if floating else torch.empty(0)
+        like = torch.empty(0)
+        if isinstance(data, Tensor) and data.is_floating_point():
+            like = data[:0]
     if isinstance(data, DataSet):
         if validation is not None:
             raise TypeError("a DataSet has validation rows of its own: leave out validation=...")

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
 from pyrovae.batches import Batches
-from pyrovae.feed import Data, check_together, feed, modules
+from pyrovae.feed import Data, Feed, check_together, feed, modules
 from pyrovae.loop import History, Trainer
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
@@ -89,38 +89,43 @@ def fit(
         [1, 2, 3]
     """
     _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
-    objective = ELBO() if objective is None else objective
-    if not isinstance(objective, PyroELBO):
-        raise TypeError(
-            "objective must be an instance of pyro.infer.ELBO, such as pyrovae.objectives.ELBO(); "
-            f"got {objective!r}"
-        )
     source = feed(data, validation, model, guide)
-    if patience is not None:
-        _check_options(patience=patience)
-        if source.validation is None:
-            raise TypeError(
-                "patience needs rows to validate on: give a DataSet or validation=...; a guide with "
-                "parameters for every row cannot score rows it was not fitted to"
-            )
+    _check_patience(patience, source)
     rounds = -(-source.rows // batch_size)
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
     with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
         torch.manual_seed(seed)
         check_together(source, model, guide, batches.batch_size)
         state, optimizer = _optimizer(model, guide, optim)
-        svi = SVI(
-            model,
-            guide,
-            optimizer,
-            objective,
-            expected_steps=epochs * rounds,
-            clip_norm=clip_norm,
-        )
+        loss = _objective(objective)
+        steps = epochs * rounds
+        svi = SVI(model, guide, optimizer, loss, expected_steps=steps, clip_norm=clip_norm)
         schedule = None if scheduler is None else _schedule(scheduler, optimizer)
         trainer = Trainer(svi, source, batches, schedule, state)
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
             return trainer.run(epochs, patience, validate_every, shown)
+
+
+def _objective(objective: PyroELBO | None) -> PyroELBO:
+    if objective is None:
+        return ELBO()
+    if not isinstance(objective, PyroELBO):
+        raise TypeError(
+            "objective must be an instance of pyro.infer.ELBO, such as pyrovae.objectives.ELBO(); "
+            f"got {objective!r}"
+        )
+    return objective
+
+
+def _check_patience(patience: int | None, source: Feed) -> None:
+    if patience is None:
+        return
+    _check_options(patience=patience)
+    if source.validation is None:
+        raise TypeError(
+            "patience needs rows to validate on: give a DataSet or validation=...; a guide with "
+            "parameters for every row cannot score rows it was not fitted to"
+        )
 
 
 def _optimizer(

@@ -54,6 +54,7 @@ class GridProgress:
         self._total = len(names)
         self._reused = len(names) - len(waiting)
         self._left = dict(waiting)
+        self._jobs = jobs
         self._output = output
         self._began = time.time()
         self._said = time.monotonic()
@@ -71,6 +72,11 @@ class GridProgress:
                 f"{self._reused} of {self._total} runs were finished before and are used again."
             )
         if self._left and self._show:
+            count = len(self._left)
+            at_once = f", {min(self._jobs, count)} at a time" if count > 1 else ""
+            self._say(
+                f"{count} {'run' if count == 1 else 'runs'} to do{at_once}, in {self._output.path}"
+            )
             self._thread.start()
         return self
 

@@ -120,7 +120,7 @@ def test_progress_in_a_log_is_lines_without_control_characters(compared):
     assert lines[1].startswith(
         "[3/4] ProbabilisticPCA + ExactPosterior + ELBO, seed 0: log evidence "
     )
-    assert lines[2].startswith("[4/4] ")
-    assert "FAILED" in lines[2]
+    assert lines[3].startswith("[4/4] ")
+    assert "FAILED" in lines[3]
     assert "\r" not in log.getvalue()
     assert "\x1b" not in log.getvalue()
