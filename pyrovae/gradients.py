@@ -78,30 +78,56 @@ def dreg_coefficients(bound: Bound, log_weights: Tensor) -> Tensor:
     return result
 
 
-def spread(
-    objective: Objective, particles: Particles, single: Tensor, double: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Weights of (K, B) particles over what the guide enumerates, (..., K, B).
+def spread(objective: Objective, particles: Particles, single: Tensor) -> Tensor:
+    """Derivatives of the bound by log-weights, (K, B), as derivatives by the terms, (..., K, B)."""
+    if particles.log_enumerated is None:
+        return single
+    return share_of(objective, particles, particles.log_enumerated) * single
+
+
+def spread_twice(
+    objective: Objective, particles: Particles, single: Tensor, double: Tensor
+) -> Tensor:
+    """What the doubly reparameterised path is weighed by, (K, B), for every term, (..., K, B).
 
     Args:
         objective: whether it averages over what is enumerated or sums it out.
         particles: with the enumerated dimensions.
         single: derivatives of the bound by log-weights, (K, B).
-        double: what the doubly reparameterised path is weighed by, (K, B).
-
-    Returns:
-        Both, the second with the score of each drawn site reparameterised on its own.
+        double: those less their own derivatives, (K, B).
     """
-    double = single if double is None else double
-    if particles.log_enumerated is not None and objective.linear:
-        share = particles.log_enumerated.detach().exp()
-        single, double = share * single, share * double
-    elif particles.log_enumerated is not None:
-        share = (particles.log_terms - particles.log_weights).detach().exp()
-        single, double = share * single, share.square() * double
+    weights = spread(objective, particles, single)
+    if objective.linear:
+        return weights
+    if particles.log_enumerated is not None:
+        share = share_of(objective, particles, particles.log_enumerated)
+        double = share * shared(objective, particles, share) * double
     if isinstance(particles.power, Tensor) or particles.power != 1.0:
-        double = (1.0 - particles.power) * single + particles.power * double
-    return single, double
+        double = (1.0 - particles.power) * weights + particles.power * double
+    return double
+
+
+def share_of(objective: Objective, particles: Particles, log_enumerated: Tensor) -> Tensor:
+    """The share of every enumerated value in the weight of its particle, (..., K, B), detached."""
+    if objective.linear:
+        return log_enumerated.detach().exp()
+    return (particles.log_terms - particles.log_weights).detach().exp()
+
+
+def shared(objective: Objective, particles: Particles, share: Tensor) -> Tensor:
+    """The share of each draw in its weight: a draw serves all values of what it does not depend on.
+
+    Raises:
+        ValueError: some draws depend on what is enumerated, and others do not.
+    """
+    if particles.given is None:
+        raise ValueError(
+            f"gradient={objective.gradient!r} needs all drawn sites of the guide to depend on the same "
+            "enumerated sites, and here they differ: use gradient='pathwise', or draw every site after "
+            "the enumerated ones and given them"
+        )
+    others = [dim for dim in range(-share.dim(), -2) if dim not in particles.given]
+    return share.sum(others, keepdim=True) if others else share
 
 
 def path_weights(objective: Objective, particles: Particles) -> Weights | None:
@@ -111,9 +137,11 @@ def path_weights(objective: Objective, particles: Particles) -> Weights | None:
     refuse_undrawn(objective, particles)
     log_weights = particles.log_weights.detach()
     single = objective.coefficients(log_weights)
-    double = objective.dreg_coefficients(log_weights) if objective.gradient == "dreg" else None
-    model, path = spread(objective, particles, single, double)
-    return Weights(model, model if double is None else path)
+    model = spread(objective, particles, single)
+    if objective.gradient == "stl":
+        return Weights(model, model)
+    double = objective.dreg_coefficients(log_weights)
+    return Weights(model, spread_twice(objective, particles, single, double))
 
 
 def surrogate(objective: Objective, particles: Particles) -> Tensor:

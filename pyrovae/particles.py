@@ -33,6 +33,7 @@ class Particles:
         log_score_outside: scalar, the part of it whose draws carry no gradient, or None.
         scale: N / B, the scale of the data plate.
         power: the power that prior and guide are raised to in a weight: 1, unless tempered.
+        given: the leading dimensions (negative) that the draws depend on; None if sites differ in that.
         draws: the guide's reparameterised draws in the order they were made, if leaves were asked for.
         undrawn: names of the guide's sites whose draws carry no gradient.
         outside: names of the sites outside the data plate.
@@ -50,6 +51,7 @@ class Particles:
     log_score_outside: Tensor | None = None
     scale: float | Tensor = 1.0
     power: float | Tensor = 1.0
+    given: tuple[int, ...] | None = ()
     draws: dict[str, Draw] = field(default_factory=dict)
     undrawn: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()

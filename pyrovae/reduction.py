@@ -61,6 +61,7 @@ def reduce_traces(
         log_guide_outside=_sum(guide_outside),
         log_score_outside=_sum(guide_outside, undrawn) if {*undrawn} & {*guide_outside} else None,
         scale=layout.scale(reading.example),
+        given=reading.given(),
         draws=draws,
         undrawn=tuple(name for name in undrawn if name not in reading.by_choice),
         outside=tuple(sorted(model_outside.keys() | guide_outside.keys())),
@@ -92,6 +93,15 @@ class _Reading:
             return self.total(self.model_local, names)
         chosen = {name: self.model_local[name] for name in names}
         return sum_out(chosen, self.in_model, self.enumerated, self.layout) if chosen else None
+
+    def given(self) -> tuple[int, ...] | None:
+        """The dimensions of enumerated sites that the drawn ones depend on, if all on the same."""
+        found = set()
+        for name, log_prob in self.guide_local.items():
+            if name not in self.by_choice:
+                shape = self.layout.per_datapoint(log_prob).shape
+                found.add(tuple(d for d in range(-len(shape), -2) if shape[d] > 1))
+        return next(iter(found), ()) if len(found) < 2 else None
 
     def terms(self, num_particles: int, detailed: bool) -> dict[str, Any]:
         """The terms of `Particles` that are (..., K, B), all of one shape."""

@@ -97,9 +97,9 @@ class PIWAE(Objective):
         log_weights = particles.log_weights.detach()
         grouped = log_weights.unflatten(0, (self.groups, -1)).softmax(1)
         single = grouped.flatten(0, 1) / self.groups
-        double = grouped.square().flatten(0, 1) / self.groups
-        model, _ = gradients.spread(self, particles, log_weights.softmax(0))
-        guide, path = gradients.spread(self, particles, single, double)
+        model = gradients.spread(self, particles, log_weights.softmax(0))
+        guide = gradients.spread(self, particles, single)
         if self.gradient == "dreg":
-            return gradients.Weights(model, path)
+            double = grouped.square().flatten(0, 1) / self.groups
+            return gradients.Weights(model, gradients.spread_twice(self, particles, single, double))
         return gradients.Weights(model, guide, None if self.gradient == "stl" else -guide)

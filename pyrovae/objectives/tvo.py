@@ -128,5 +128,5 @@ class TVO(Objective):
         partition = self.partition.to(particles.log_joint)
         log_weights = particles.log_weights.detach()
         single, _, score = thermodynamic_coefficients(log_weights, partition)
-        model, _ = gradients.spread(self, particles, single)
+        model = gradients.spread(self, particles, single)
         return gradients.Weights(model, density=score - model)
