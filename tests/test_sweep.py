@@ -117,7 +117,8 @@ def test_progress_in_a_log_is_lines_without_control_characters(compared):
         shown.done(records[1])
     lines = log.getvalue().splitlines()
     assert lines[0] == "2 of 4 runs were finished before and are used again."
-    assert lines[1].startswith(
+    assert lines[1] == f"2 runs to do, 2 at a time, in {output.path}"
+    assert lines[2].startswith(
         "[3/4] ProbabilisticPCA + ExactPosterior + ELBO, seed 0: log evidence "
     )
     assert lines[3].startswith("[4/4] ")
