@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+from pyro import poutine
 from pyro.infer import ELBO as PyroELBO
 from torch import Tensor, nn
 
+from pyrovae.objective import Gradient
 from pyrovae.objectives import ELBO
-from pyrovae.programs import Program, modules_of, own_parameters
+from pyrovae.programs import Program, latent_sites, modules_of, own_parameters
 
 
 class RowGuide(Protocol):
@@ -38,7 +40,8 @@ def refit(
         model: p(x, z), whose parameters do not move.
         guide: a per-datapoint guide of the wanted kind; it is not changed.
         x: (B, D), the new rows.
-        objective: what to maximise; the ELBO with 8 particles and no guide score by default.
+        objective: what to maximise; the ELBO with 8 particles by default, without the guide's score where
+            its draws carry a gradient.
         steps: gradient steps with all rows in each; the learning rate falls to zero along a cosine.
         learning_rate: of Adam, at the start.
         seed: of the draws; the global random state is left as it was.
@@ -59,10 +62,13 @@ def refit(
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}: at least one step is needed")
-    objective = ELBO(num_particles=8, gradient="stl") if objective is None else objective
     with torch.random.fork_rng(), frozen(model), own_parameters(model):
         torch.manual_seed(seed)
         fitted = guide.for_rows(len(x))
+        if objective is None:
+            # Without the guide's score where draws carry a gradient; by the score where they carry none.
+            gradient: Gradient = "stl" if _draws_have_a_path(fitted, x) else "pathwise"
+            objective = ELBO(num_particles=8, gradient=gradient)
         optimizer = torch.optim.Adam(fitted.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
@@ -73,7 +79,13 @@ def refit(
     return fitted
 
 
-class frozen:  # noqa: N801 - a context manager, used like a function
+def _draws_have_a_path(guide: Program, x: Tensor) -> bool:
+    with torch.no_grad(), torch.random.fork_rng():
+        sites = latent_sites(poutine.trace(guide).get_trace(x)).values()
+    return all(site["fn"].has_rsample for site in sites)
+
+
+class frozen:
     """Keep the parameters of some programs from moving while the context lasts."""
 
     def __init__(self, *programs: Program) -> None:

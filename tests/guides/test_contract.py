@@ -10,15 +10,31 @@ from pyro import poutine
 import pyrovae
 from pyrovae import guides, objectives
 from pyrovae.families import FAMILIES
-from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+from pyrovae.models import (
+    VAE,
+    GaussianMixture,
+    HierarchicalVAE,
+    ProbabilisticPCA,
+    VampPriorVAE,
+)
 from pyrovae.parts import build, options
 
 FEATURES, LATENT, ROWS = 5, 2, 12
+
+# Guides made for a model of one kind.
+MADE_FOR = {"Hierarchical": "two layers", "ModelEncoder": "vamp"}
+# Tests of its own: its site is not "z", and it draws only where pixels are missing.
+APART = {"MissingPixels"}
 
 
 def pairs():
     """(guide, options, model) of everything that can be put together."""
     for name in guides.__all__:
+        if name in APART:
+            continue
+        if name in MADE_FOR:
+            yield name, {}, MADE_FOR[name]
+            continue
         families = FAMILIES if "family" in options("guide", name) else [None]
         for family in families:
             settings = {} if family is None else {"family": family}
@@ -43,6 +59,10 @@ def make(name, settings, model_name):
         "mixture": lambda: GaussianMixture(FEATURES, components=3),
         "pca": lambda: ProbabilisticPCA(FEATURES, latent=LATENT),
         "vae": lambda: VAE(FEATURES, latent=LATENT, hidden=(8,)),
+        "vamp": lambda: VampPriorVAE(FEATURES, latent=LATENT, components=3),
+        "two layers": lambda: HierarchicalVAE(
+            FEATURES, latent=LATENT, lower=3, hidden=(8,), upper_hidden=(8,), likelihood="gaussian"
+        ),
     }[model_name]()
     if "hidden" in options("guide", name):
         settings = settings | {"hidden": (8,)}
@@ -60,7 +80,7 @@ def test_a_draw_for_every_row_of_the_batch(name, settings, model_name):
     event = () if model_name == "mixture" else (LATENT,)
     assert guide(**batch(torch.tensor([1, 5, 7]))).shape == (3, *event)
     trace = poutine.trace(guide).get_trace(**batch(torch.tensor([0, 4])))
-    site = trace.nodes["z"]
+    site = trace.nodes["z2" if name == "Hierarchical" else "z"]
     assert site["fn"].batch_shape == (2,)
     assert [(f.name, f.size, f.dim, f.full_size) for f in site["cond_indep_stack"]] == [
         ("data", 2, -1, ROWS)
