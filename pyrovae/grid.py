@@ -21,7 +21,7 @@ class Recipe:
     guide: Part
     objectives: tuple[str, ...] = ("Trace_ELBO", "Renyi", "IWAE")
     fit: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 300})
-    learning_rate: float = 1e-3
+    optim: Part = Part("Adam", {"lr": 1e-3})
 
 
 OBJECTIVES = {
@@ -30,38 +30,52 @@ OBJECTIVES = {
     "IWAE": Part("IWAE", {"num_particles": 10}),
 }
 
+_VAE = Part("VAE", {"latent": 16, "hidden": [128, 128], "activation": "silu"})
+_ENCODER = Part("Amortized", {"hidden": [128, 128], "activation": "silu"})
+_LINEAR = Part("Amortized", {"hidden": []})
+
 # The default comparison, longest runs first so that the last ones to finish are short.
 GRID = (
     Recipe(
-        Part("VAE"),
-        Part("PerDatapoint"),
-        ("Trace_ELBO", "Renyi", "IWAE"),
-        {"epochs": 300},
-    ),
-    Recipe(
-        Part("VAE"),
-        Part("Amortized"),
+        _VAE,
+        _ENCODER,
         ("IWAE", "Renyi", "Trace_ELBO"),
+        {"epochs": 800, "batch_size": 100},
+        Part("AdamW", {"lr": 5e-3, "weight_decay": 0.1}),
+    ),
+    Recipe(
+        _VAE,
+        Part("PerDatapoint"),
+        ("IWAE", "Renyi", "Trace_ELBO"),
+        {"epochs": 800, "batch_size": 100},
+        Part("Adam", {"lr": 5e-3}),
+    ),
+    Recipe(
+        Part("ProbabilisticPCA"),
+        _LINEAR,
+        ("Trace_ELBO", "IWAE"),
         {"epochs": 300},
+        Part("Adam", {"lr": 3e-3}),
     ),
     Recipe(
-        Part("ProbabilisticPCA"), Part("Amortized"), ("Trace_ELBO", "IWAE"), {"epochs": 200}, 3e-3
-    ),
-    Recipe(
-        Part("ProbabilisticPCA"), Part("ExactPosterior"), ("Trace_ELBO",), {"epochs": 200}, 1e-2
+        Part("ProbabilisticPCA"),
+        Part("ExactPosterior"),
+        ("Trace_ELBO",),
+        {"epochs": 300},
+        Part("Adam", {"lr": 1e-2}),
     ),
     Recipe(
         Part("GaussianMixture"),
         Part("ExactPosterior"),
         ("TraceEnum_ELBO", "IWAE"),
-        {"epochs": 100},
-        1e-2,
+        {"epochs": 300},
+        Part("Adam", {"lr": 1e-2}),
     ),
 )
 BASE = Config(
     optim=Part("Adam"),
     scheduler=Part("CosineAnnealingLR"),
-    evidence=Part("ImportanceSampling", {"num_particles": 1000}),
+    evidence=Part("ImportanceSampling", {"num_particles": 5000}),
     evaluate={"refit_steps": 400},
 )
 
@@ -109,7 +123,7 @@ def grid(
                     model=recipe.model,
                     guide=recipe.guide,
                     objective=OBJECTIVES.get(name, Part(name)),
-                    optim=Part(BASE.optim.name, {"lr": recipe.learning_rate}),
+                    optim=recipe.optim,
                     fit=fit,
                     seed=seed,
                 )

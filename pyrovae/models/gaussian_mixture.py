@@ -58,7 +58,7 @@ class GaussianMixture(PyroModule):
         *,
         components: int = 10,
         covariance: Covariance = "diagonal",
-        floor: float = 1e-3,
+        floor: float = 1e-4,
     ) -> None:
         super().__init__()
         if features < 1 or components < 1:
