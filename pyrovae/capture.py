@@ -165,8 +165,7 @@ class _Played:
 class Arguments:
     """The arguments of a call: the tensors in them, and a key of all that is not a number in a tensor.
 
-    Whether a value is missing is part of the key, since programs that integrate it out do something else.
-    On an accelerator to ask would mean to wait for it: there a value may always be missing.
+    Whether a value is missing is part of the key; on an accelerator, where to ask is to wait, it may be.
 
     Raises:
         CannotRecordError: an argument whose changes would go unnoticed.

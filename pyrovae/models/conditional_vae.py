@@ -76,18 +76,11 @@ class ConditionalVAE(PyroModule):
         floor: float | None = None,
     ) -> None:
         super().__init__()
-        columns = range(features - condition, features) if isinstance(condition, int) else condition
-        given = sorted(set(columns))
-        if not given or given[0] < 0 or given[-1] >= features or len(given) == features:
-            raise ValueError(
-                f"condition is {condition}, of {features} columns: at least one must be given, and at least "
-                "one be left to model"
-            )
+        given, left = _columns(features, condition)
         self.features = features
         self.latent = latent
         self.likelihood = likelihood
         self.register_buffer("given", torch.tensor(given), persistent=False)
-        left = [column for column in range(features) if column not in given]
         self.register_buffer("free", torch.tensor(left), persistent=False)
         self.family = make_family("diagonal", latent)
         self.conditional_prior = conditional_prior
@@ -161,3 +154,16 @@ class ConditionalVAE(PyroModule):
         """Start the decoder's output at the mean and the spread of ``x`` (N, D)."""
         del seed
         self.decoder.initialise(x[:, self.free])
+
+
+def _columns(features: int, condition: int | Sequence[int]) -> tuple[list[int], list[int]]:
+    """The columns that are given, and those that are left."""
+    columns = range(features - condition, features) if isinstance(condition, int) else condition
+    given = sorted(set(columns))
+    left = [column for column in range(features) if column not in given]
+    if not given or not left or given[0] < 0 or given[-1] >= features:
+        raise ValueError(
+            f"condition is {condition}, of {features} columns: at least one must be given, and at least one "
+            "be left to model"
+        )
+    return given, left
