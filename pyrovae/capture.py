@@ -165,8 +165,6 @@ class _Played:
 class Arguments:
     """The arguments of a call: the tensors in them, and a key of all that is not a number in a tensor.
 
-    Whether a value is missing is part of the key; on an accelerator, where to ask is to wait, it may be.
-
     Raises:
         CannotRecordError: an argument whose changes would go unnoticed.
     """
@@ -182,6 +180,7 @@ class Arguments:
         for name, value in kwargs.items():
             key.append(name)
             self._visit(value, key)
+        # On an accelerator, where to ask is to wait, some value may always be missing.
         floating = [tensor for tensor in self.tensors if tensor.is_floating_point()]
         self.missing = any(t.device.type != "cpu" or any_missing(t) for t in floating)
         self.key = (*key, self.missing)
