@@ -30,7 +30,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyrovae import gradients
+from pyrovae import gradients, weighing
 from pyrovae.baselines import Baseline, MovingAverage
 from pyrovae.log_weights import Draws, run_particles, stack_particles
 from pyrovae.particles import Detail, Particles
@@ -97,11 +97,11 @@ class Objective(ELBO):
 
     def coefficients(self, log_weights: Tensor) -> Tensor:
         """Derivative of the summed bound by each log-weight, (K, B): what a path gradient weighs by."""
-        return gradients.coefficients(self.bound, log_weights)
+        return weighing.coefficients(self.bound, log_weights)
 
     def dreg_coefficients(self, log_weights: Tensor) -> Tensor:
         """What the doubly reparameterised gradient weighs each particle's path by, (K, B)."""
-        return gradients.dreg_coefficients(self.bound, log_weights)
+        return weighing.dreg_coefficients(self.bound, log_weights)
 
     @property
     def draws(self) -> Draws:
@@ -110,9 +110,9 @@ class Objective(ELBO):
             return "values"
         return "graph" if self.gradient == "pathwise" else "leaves"
 
-    def weights(self, particles: Particles) -> gradients.Weights | None:
+    def weights(self, particles: Particles) -> weighing.Weights | None:
         """What the terms of the particles weigh in the gradient; None to differentiate the target."""
-        return gradients.path_weights(self, particles)
+        return weighing.path_weights(self, particles)
 
     def layout(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
         """Where these programs keep their datapoints; found once and kept while they stay the same."""
@@ -126,17 +126,28 @@ class Objective(ELBO):
     ) -> Particles:
         """Run both programs with this objective's number of particles."""
         run = run_particles if self.vectorize_particles else stack_particles
-        return run(
-            model,
-            guide,
-            args,
-            kwargs,
-            num_particles=self.num_particles,
-            layout=self.layout(model, guide, args, kwargs),
-            linear=self.linear,
-            draws=draws,
-            detail=self.detail,
-        )
+        layout = self.layout(model, guide, args, kwargs)
+        try:
+            return run(
+                model,
+                guide,
+                args,
+                kwargs,
+                num_particles=self.num_particles,
+                layout=layout,
+                linear=self.linear,
+                draws=draws,
+                detail=self.detail,
+            )
+        except ValueError as error:
+            found = find_layout(model, guide, args, kwargs, whole=True)
+            if found.nesting > layout.nesting:
+                raise ValueError(
+                    f"the plates of these programs take {found.nesting} dimensions, and took "
+                    f"{layout.nesting} when this objective first saw them, so that one is now where the "
+                    f"particles are: set max_plate_nesting={found.nesting} on the objective"
+                ) from error
+            raise
 
     def value(self, particles: Particles) -> Tensor:
         """The bound of the whole data set, a scalar: N / B times the sum over the batch, plus globals."""

@@ -32,11 +32,12 @@ def check_structure(
             f"no site is inside the plate {layout.plate!r} any more: the structure of a program must not "
             "change between calls; make a new objective for another program"
         )
-    batches = {layout.batch(site) for site in inside}
+    # A plate of the model takes its size from that of the guide, and keeps its own full size.
+    batches = {layout.batch(site) * layout.scale(site) for site in inside}
     if len(batches) > 1:
         raise ValueError(
-            f"the plate {layout.plate!r} has {' and '.join(map(str, sorted(batches)))} datapoints at "
-            "different sites: use the same plate, of the same size, in model and guide"
+            f"the plate {layout.plate!r} has {' and '.join(f'{n:g}' for n in sorted(batches))} datapoints "
+            "at different sites: use the same plate, of the same size, in model and guide"
         )
     return inside[0]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyrovae import gradients, objectives
+from pyrovae import objectives, weighing
 from pyrovae.objectives import (
     CIWAE,
     ELBO,
@@ -509,11 +509,11 @@ def test_wake_sleep_is_scaled_outside_the_weights(insomnia):
 def test_closed_forms_agree_with_automatic_differentiation(objective, num_particles):
     weights = torch.randn(num_particles, 3, dtype=torch.float64)
     torch.testing.assert_close(
-        objective.coefficients(weights), gradients.coefficients(objective.bound, weights)
+        objective.coefficients(weights), weighing.coefficients(objective.bound, weights)
     )
     torch.testing.assert_close(
         objective.dreg_coefficients(weights),
-        gradients.dreg_coefficients(objective.bound, weights),
+        weighing.dreg_coefficients(objective.bound, weights),
     )
 
 

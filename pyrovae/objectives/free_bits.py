@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from pyrovae.gradients import refuse_undrawn
 from pyrovae.objective import Objective
 from pyrovae.particles import Particles
+from pyrovae.weighing import refuse_undrawn
 
 
 class FreeBits(Objective):

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pyrovae import gradients
+from pyrovae import weighing
 from pyrovae.baselines import Baseline
 from pyrovae.bounds import log_mean_exp
 from pyrovae.log_weights import Draws
@@ -90,16 +90,18 @@ class PIWAE(Objective):
         """Leaves, so that model and guide can be weighed apart."""
         return "values" if self.gradient == "score" else "leaves"
 
-    def weights(self, particles: Particles) -> gradients.Weights:
+    def weights(self, particles: Particles) -> weighing.Weights:
         """Normalised over all particles for the model, in each group for the guide."""
         if self.gradient in ("stl", "dreg"):
-            gradients.refuse_undrawn(self, particles)
+            weighing.refuse_undrawn(self, particles)
         log_weights = particles.log_weights.detach()
         grouped = log_weights.unflatten(0, (self.groups, -1)).softmax(1)
         single = grouped.flatten(0, 1) / self.groups
-        model = gradients.spread(self, particles, log_weights.softmax(0))
-        guide = gradients.spread(self, particles, single)
+        model = weighing.spread(self, particles, log_weights.softmax(0))
+        guide = weighing.spread(self, particles, single)
         if self.gradient == "dreg":
             double = grouped.square().flatten(0, 1) / self.groups
-            return gradients.Weights(model, gradients.spread_twice(self, particles, single, double))
-        return gradients.Weights(model, guide, None if self.gradient == "stl" else -guide)
+            path = weighing.spread_twice(self, particles, single, double)
+            return weighing.Weights(model, path, shared=guide)
+        density = None if self.gradient == "stl" else -guide
+        return weighing.Weights(model, guide, density, shared=guide)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyrovae import gradients
+from pyrovae import weighing
 from pyrovae.baselines import Baseline
 from pyrovae.bounds import thermodynamic_bound, thermodynamic_coefficients
 from pyrovae.log_weights import Draws
@@ -120,13 +120,13 @@ class TVO(Objective):
             return "values"
         return "graph" if self.gradient == "pathwise" else "leaves"
 
-    def weights(self, particles: Particles) -> gradients.Weights | None:
+    def weights(self, particles: Particles) -> weighing.Weights | None:
         """For the covariance, what the model and the guide's density weigh."""
         if self.gradient != "covariance":
-            return gradients.path_weights(self, particles)
-        gradients.refuse_outside(self, particles)
+            return weighing.path_weights(self, particles)
+        weighing.refuse_outside(self, particles)
         partition = self.partition.to(particles.log_joint)
         log_weights = particles.log_weights.detach()
         single, _, score = thermodynamic_coefficients(log_weights, partition)
-        model = gradients.spread(self, particles, single)
-        return gradients.Weights(model, density=score - model)
+        model = weighing.spread(self, particles, single)
+        return weighing.Weights(model, density=score - model)

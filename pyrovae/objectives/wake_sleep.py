@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae import gradients
+from pyrovae import weighing
 from pyrovae.bounds import log_mean_exp
 from pyrovae.dreams import dream
 from pyrovae.log_weights import Draws
@@ -100,7 +100,7 @@ class WakeSleep(Objective):
 
     def surrogate(self, particles: Particles) -> Tensor:
         """The weighted log p and log q of the wake phases, as a scalar."""
-        gradients.refuse_outside(self, particles)
+        weighing.refuse_outside(self, particles)
         terms = particles.log_terms.detach()
         weights = terms.flatten(end_dim=-2).softmax(0).reshape(terms.shape)
         log_guide = particles.log_guide

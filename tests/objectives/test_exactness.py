@@ -80,10 +80,8 @@ EVERY = [
 def gradients_of(name, options, programs="pca"):
     """The gradients that an objective knows and that these programs can take."""
     part = getattr(objectives, name)
-    if "gradient" not in inspect.signature(part).parameters:
-        known = ("its own",)
-    else:
-        known = part.allowed_gradients
+    choosable = "gradient" in inspect.signature(part).parameters
+    known = part.allowed_gradients if choosable else ("its own",)
     refused = {"dreg"} if options.get("alpha") == -math.inf else set()
     if programs == "mixture, drawn":  # see test_invalid.py
         refused |= {"stl", "dreg"}
