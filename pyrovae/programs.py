@@ -183,10 +183,20 @@ mark the model's site with infer={'enumerate': 'parallel'} to have it summed out
     """
     with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-            *args, **kwargs
-        )
-    in_guide, in_model = latent_sites(guide_trace), latent_sites(model_trace)
+        try:
+            model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
+                *args, **kwargs
+            )
+        except (ValueError, RuntimeError):
+            # Values of a wrong shape fail somewhere in the model; the sites themselves tell where from.
+            alone = poutine.trace(model).get_trace(*args, **kwargs)
+            _check_latents(latent_sites(alone), latent_sites(guide_trace))
+            raise
+    _check_latents(latent_sites(model_trace), latent_sites(guide_trace))
+    _check_finite(model_trace)
+
+
+def _check_latents(in_model: dict[str, Any], in_guide: dict[str, Any]) -> None:
     for name, site in in_model.items():
         if name not in in_guide and site["infer"].get("enumerate") != "parallel":
             raise ValueError(
@@ -204,7 +214,6 @@ mark the model's site with infer={'enumerate': 'parallel'} to have it summed out
                 f"{known}): rename it, or mark it infer={{'is_auxiliary': True}}"
             )
         _check_site(name, in_model[name], site)
-    _check_finite(model_trace)
 
 
 def _plates(site: Any) -> dict[str, int]:
