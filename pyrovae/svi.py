@@ -12,6 +12,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.capture import Capture
+from pyrovae.objective import Objective
 from pyrovae.policy import Policy
 from pyrovae.programs import Program, modules_of, own_parameters
 from pyrovae.recording import Outputs, ParametersChangedError, RandomState
@@ -180,6 +181,8 @@ class SVI:
     def _make_capture(self) -> Capture:
         modules = modules_of(self.model, self.guide)
         tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
+        if isinstance(self.loss, Objective):  # moving averages, counts of steps
+            tensors += self.loss.state().values()
         store = pyro.get_param_store()._params
         trained = {id(leaf) for leaf in self._leaves}
         places = [(store, name) for name, leaf in store.items() if id(leaf) in trained]
