@@ -124,6 +124,7 @@ class MarginalNormal(dist.MultivariateNormal):
             both, covariance, covariance.diagonal(dim1=-2, dim2=-1).diag_embed()
         )
         self.present = present
+        self.whole = scale_tril
         dist.MultivariateNormal.__init__(
             self, loc, scale_tril=torch.linalg.cholesky(covariance), validate_args=False
         )

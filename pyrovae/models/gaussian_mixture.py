@@ -13,7 +13,9 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.families import lower_triangle
-from pyrovae.missing import log_prob, mean_and_scale, observe
+from pyrovae.incomplete import expected_moments
+from pyrovae.missing import any_missing, log_prob, mean_and_scale, observe
+from pyrovae.normal_density import log_normals
 from pyrovae.programs import data_plate
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
@@ -27,6 +29,7 @@ class GaussianMixture(PyroModule):
               p(x) = \sum_c \pi_c N(x; \mu_c, \Sigma_c)
 
     ``z`` is marked for enumeration: under a guide that does not draw it, it is summed out exactly.
+    ``NaN`` in x is missing, and integrated out.
 
     Args:
         features: D, observed dimensions.
@@ -100,13 +103,19 @@ class GaussianMixture(PyroModule):
 
     def decode(self, z: Tensor) -> TorchDistribution:
         """p(x | z) for categories ``z`` (...,), event shape (D,)."""
+        scale = self._scale()
+        if self.covariance in ("diagonal", "spherical"):
+            return dist.Normal(self.loc[z], scale[z]).to_event(1)
+        if self.covariance == "full":
+            scale = scale[z]
+        return dist.MultivariateNormal(self.loc[z], scale_tril=scale)
+
+    def _scale(self) -> Tensor:
+        """Standard deviations (C, D), or lower triangular factors, (C, D, D) or (D, D)."""
         scale = (self.floor + self.log_variance.exp()).sqrt()
         if self.covariance in ("diagonal", "spherical"):
-            return dist.Normal(self.loc[z], scale.expand_as(self.loc)[z]).to_event(1)
-        scale_tril = lower_triangle(scale, self.below)
-        if self.covariance == "full":
-            scale_tril = scale_tril[z]
-        return dist.MultivariateNormal(self.loc[z], scale_tril=scale_tril)
+            return scale.expand_as(self.loc)
+        return lower_triangle(scale, self.below)
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z and observe ``x``: (B, D)."""
@@ -117,8 +126,11 @@ class GaussianMixture(PyroModule):
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Log p(x, z) for every category: (B, C), in nats."""
+        log_weights = self.logits.log_softmax(-1)
+        if x.dtype == torch.float64 and x.ndim == 2 and not any_missing(x):
+            return log_weights + log_normals(x, self.loc, self._scale())
         every = torch.arange(self.components, device=x.device)
-        return self.logits.log_softmax(-1) + log_prob(self.decode(every), x.unsqueeze(-2))
+        return log_weights + log_prob(self.decode(every), x.unsqueeze(-2))
 
     def posterior(self, x: Tensor) -> TorchDistribution:
         """p(z | x), the responsibilities, for each row of ``x``: event shape ()."""
@@ -154,22 +166,52 @@ class GaussianMixture(PyroModule):
     def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
         """The M-step of EM: set the parameters from ``x`` (N, D) and p(z | x) (N, C), plus the floor."""
         x, responsibilities = x.double(), responsibilities.double()
+        # So much is added that a component without rows does not divide by zero.
         counts = responsibilities.sum(0) + 10 * torch.finfo(torch.float64).eps
-        loc = responsibilities.mT @ x / counts[:, None]
-        if self.covariance in ("diagonal", "spherical"):
-            covariances = responsibilities.mT @ x.square() / counts[:, None] - loc.square()
-            if self.covariance == "spherical":
-                covariances = covariances.mean(-1, keepdim=True)
-            covariances = covariances.clamp(min=0.0) + self.floor
-        elif self.covariance == "tied":
-            covariances = (x.mT @ x - (counts * loc.mT) @ loc) / counts.sum()
-            covariances = covariances + self.floor * torch.eye(self.features, dtype=x.dtype)
+        if any_missing(x):
+            loc, covariances = self._expected(x, responsibilities, counts)
         else:
-            centred = x[None] - loc[:, None]
-            weighted = responsibilities.mT[:, None] * centred.mT
-            covariances = weighted @ centred / counts[:, None, None]
+            loc = responsibilities.mT @ x / counts[:, None]
+            covariances = self._covariances(x, responsibilities, counts, loc)
+        if self.covariance == "spherical":
+            covariances = covariances.mean(-1, keepdim=True)
+        if self.covariance in ("diagonal", "spherical"):
+            covariances = covariances.clamp(min=0.0) + self.floor
+        else:
             covariances = covariances + self.floor * torch.eye(self.features, dtype=x.dtype)
         self.set_parameters(counts / counts.sum(), loc, covariances)
+
+    def _covariances(
+        self, x: Tensor, responsibilities: Tensor, counts: Tensor, loc: Tensor
+    ) -> Tensor:
+        """Weighted covariances around the means ``loc``: their diagonals, one for all, or each."""
+        if self.covariance in ("diagonal", "spherical"):
+            return responsibilities.mT @ x.square() / counts[:, None] - loc.square()
+        if self.covariance == "tied":
+            return (x.mT @ x - (counts * loc.mT) @ loc) / counts.sum()
+        centred = (x - centre for centre in loc)
+        each = zip(centred, responsibilities.mT, counts, strict=True)
+        return torch.stack([(rows.mT * weight) @ rows / count for rows, weight, count in each])
+
+    def _expected(
+        self, x: Tensor, responsibilities: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Means and covariances where values are missing: as the components now expect these."""
+        scale = self._scale().double()
+        scales = scale.expand(self.components, -1, -1) if self.covariance == "tied" else scale
+        moments = [
+            expected_moments(x, weights, loc, scale)
+            for weights, loc, scale in zip(
+                responsibilities.mT, self.loc.double(), scales, strict=True
+            )
+        ]
+        loc = torch.stack([first for first, _ in moments]) / counts[:, None]
+        second = torch.stack([second for _, second in moments])
+        if self.covariance in ("diagonal", "spherical"):
+            return loc, second / counts[:, None] - loc.square()
+        if self.covariance == "tied":
+            return loc, (second.sum(0) - (counts * loc.mT) @ loc) / counts.sum()
+        return loc, second / counts[:, None, None] - loc[:, :, None] * loc[:, None]
 
     @torch.no_grad()
     def set_parameters(self, weights: Tensor, loc: Tensor, covariances: Tensor) -> None:

@@ -24,7 +24,7 @@ def fitted(covariance, **settings):
         5, covariance_type=NAMES[covariance], reg_covar=1e-3, max_iter=5, tol=0, random_state=0
     )
     reference.fit(x)
-    model = GaussianMixture(64, components=5, covariance=covariance, **settings).double()
+    model = GaussianMixture(64, components=5, covariance=covariance, floor=1e-3, **settings).double()
     parameters = (reference.weights_, reference.means_, reference.covariances_)
     model.set_parameters(*map(torch.as_tensor, parameters))
     return torch.as_tensor(x), reference, model
@@ -124,6 +124,6 @@ def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="3 rows and the mixture 10 components"):
         GaussianMixture(4).initialise(torch.zeros(3, 4))
     with pytest.raises(ValueError, match=r"below the floor of 0\.001"):
-        GaussianMixture(2, components=1).set_parameters(
+        GaussianMixture(2, components=1, floor=1e-3).set_parameters(
             torch.ones(1), torch.zeros(1, 2), torch.full((1, 2), 1e-4)
         )
