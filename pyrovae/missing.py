@@ -135,7 +135,7 @@ class MarginalNormal(dist.MultivariateNormal):
         shape = (*batch_shape, *size)
         return MarginalNormal(
             self.loc.expand(shape),
-            self.scale_tril.expand(*shape, *size),
+            self.whole.expand(*shape, *size),
             self.present.expand(shape),
         )
 
