@@ -8,6 +8,7 @@ from pyrovae.data.frey_faces import FreyFaces
 from pyrovae.data.kmnist import KMNIST
 from pyrovae.data.mnist import MNIST
 from pyrovae.data.omniglot import OMNIGLOT
+from pyrovae.data.ring import Ring
 
 __all__ = [
     "MNIST",
@@ -18,4 +19,5 @@ __all__ = [
     "FashionMNIST",
     "FreyFaces",
     "KMNIST",
+    "Ring",
 ]

@@ -1,0 +1,129 @@
+"""What a fitted model knows about its data: codes as features, walks through the latent space."""
+
+from __future__ import annotations
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.programs import GenerativeModel, Program, latent_sites, own_parameters
+
+
+@torch.no_grad()
+def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
+    """The mean of q(z | x) for each row, as features for other methods.
+
+    Args:
+        guide: q(z | x).
+        x: (B, D).
+        site: which latent site.
+
+    Returns:
+        (B, L).
+
+    Raises:
+        ValueError: the guide has no such site, or it is not continuous.
+
+    Example:
+        >>> from pyrovae.guides import Amortized
+        >>> codes(Amortized(64, 2), torch.zeros(3, 64)).shape
+        torch.Size([3, 2])
+    """
+    with torch.random.fork_rng(), own_parameters(guide):
+        drawn = latent_sites(poutine.trace(guide).get_trace(x))
+    if site not in drawn or not drawn[site]["value"].is_floating_point():
+        known = ", ".join(map(repr, drawn))
+        raise ValueError(f"the guide has no continuous site {site!r}; its sites: {known}")
+    mean: Tensor = drawn[site]["fn"].mean
+    return mean
+
+
+def linear_probe(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, *, strength: float = 1.0
+) -> float:
+    """Accuracy of a linear classifier of some features on rows that it has not seen.
+
+    Args:
+        train: (N, F), features to learn from.
+        train_labels: (N,), their classes.
+        test: (M, F), features to be judged by.
+        test_labels: (M,), their classes.
+        strength: inverse of the penalty, for features scaled to unit variance.
+
+    Returns:
+        Share of the test rows whose class is found, from 0 to 1.
+
+    Source: Understanding intermediate layers using linear classifier probes (Alain & Bengio, 2016).
+
+    How to read it: beside the same probe on raw pixels, and on as many principal components: a code is a
+    good summary if little of the class is lost.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [0.1], [0.9]])
+        >>> y = torch.tensor([0, 1, 0, 1])
+        >>> linear_probe(x, y, x, y)
+        1.0
+    """
+    # Here, so that to import the package does not wait for scikit-learn.
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
+    probe = LogisticRegression(C=strength, max_iter=2000)
+    probe.fit(((train - mean) / scale).numpy(), train_labels.numpy())
+    return float(probe.score(((test - mean) / scale).numpy(), test_labels.numpy()))
+
+
+@torch.no_grad()
+def traverse(model: GenerativeModel, z: Tensor, values: Tensor) -> Tensor:
+    """Mean images along each latent dimension in turn, the others held.
+
+    Args:
+        model: with a method ``decode``.
+        z: (L,), where the walks start.
+        values: (V,), what the dimension that moves is set to.
+
+    Returns:
+        (L, V, D), in units of x.
+
+    Example:
+        >>> from pyrovae.models import VAE
+        >>> traverse(VAE(64, latent=3), torch.zeros(3), torch.linspace(-2, 2, 5)).shape
+        torch.Size([3, 5, 64])
+    """
+    dimensions = len(z)
+    walks = z.expand(dimensions, len(values), dimensions).clone()
+    each = torch.arange(dimensions)
+    walks[each, :, each] = values
+    mean: Tensor = model.decode(walks).mean
+    return mean
+
+
+@torch.no_grad()
+def manifold(model: GenerativeModel, *, side: int = 15, reach: float = 0.95) -> Tensor:
+    """Mean images on a grid of a two-dimensional latent space, evenly spaced in probability of the prior.
+
+    Args:
+        model: with two standard normal latent dimensions.
+        side: images along each axis.
+        reach: how much of each axis's probability the grid covers.
+
+    Returns:
+        (side, side, D), in units of x; the first axis is z2 from above to below, the second z1.
+
+    Raises:
+        ValueError: another number of latent dimensions than two.
+
+    Source: Auto-encoding variational Bayes (Kingma & Welling, 2014), its figure 4.
+
+    Example:
+        >>> from pyrovae.models import VAE
+        >>> manifold(VAE(64, latent=2), side=3).shape
+        torch.Size([3, 3, 64])
+    """
+    if model.latent != 2:
+        raise ValueError(f"the model has {model.latent} latent dimensions: a plane has 2")
+    share = torch.linspace(0.5 - reach / 2, 0.5 + reach / 2, side)
+    line = torch.distributions.Normal(0.0, 1.0).icdf(share)
+    z2, z1 = torch.meshgrid(line.flip(0), line, indexing="ij")
+    mean: Tensor = model.decode(torch.stack([z1, z2], -1)).mean
+    return mean

@@ -1,0 +1,66 @@
+"""Code lengths add up to the bound, and to what a code for the data itself would take."""
+
+import math
+
+import pytest
+import torch
+
+from pyrovae import log_weights
+from pyrovae.compression import BIT, bits_per_image, code_length
+from pyrovae.guides import Amortized, ExactPosterior
+from pyrovae.models import VAE, BernoulliMixture, GaussianMixture, ProbabilisticPCA
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ProbabilisticPCA(4, latent=2),
+        lambda: GaussianMixture(4, components=3),
+        lambda: BernoulliMixture(4, components=3),
+    ],
+)
+def test_with_the_exact_posterior_the_code_is_as_long_as_the_evidence_says(make):
+    torch.manual_seed(0)
+    model = make().double()
+    x = (torch.randn(5, 4) > 0).double()
+    code = code_length(model, ExactPosterior(model), x, num_particles=3)
+    exact = model.exact_log_evidence(x).detach()
+    torch.testing.assert_close(code.net, -exact, atol=1e-10, rtol=0)
+    torch.testing.assert_close(code.rate + code.distortion, code.net)
+    assert (code.returned > -10).all()
+
+
+def test_no_code_of_binary_images_beats_their_entropy():
+    """Bits over all images of 4 pixels, weighed by the model itself, are its entropy in bits."""
+    torch.manual_seed(0)
+    model = BernoulliMixture(4, components=2).double()
+    images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 4)
+    log_p = model.exact_log_evidence(images).detach()
+    code = code_length(model, ExactPosterior(model), images, num_particles=1)
+    bits = bits_per_image(code.net, 4)
+    assert float((log_p.exp() * bits).sum()) == pytest.approx(
+        float(-(log_p.exp() * log_p).sum() / BIT), abs=1e-10
+    )
+    # Without the bits that come back, the code would be longer.
+    assert ((code.latents + code.data) > code.net).all()
+
+
+def test_the_net_code_is_minus_the_bound():
+    torch.manual_seed(0)
+    model, guide, x = VAE(6, latent=2).double(), Amortized(6, 2).double(), torch.rand(3, 6).double()
+    code = code_length(model, guide, x, num_particles=20, seed=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        bound = log_weights(model, guide, x, num_particles=20).mean(0)
+    torch.testing.assert_close(code.net, -bound)
+    divergence = torch.distributions.kl_divergence(
+        guide.family.distribution(guide.local_parameters(x)).base_dist, model.prior().base_dist
+    ).sum(-1)
+    code = code_length(model, guide, x, num_particles=4000)
+    assert (code.rate - divergence).abs().max() < 5 * math.sqrt(2 * 2 / 4000)
+
+
+def test_grey_levels_add_their_bits():
+    assert float(bits_per_image(torch.zeros(()), 64, 17)) == pytest.approx(64 * math.log2(17))
+    with pytest.raises(ValueError, match="num_particles is 0"):
+        code_length(ProbabilisticPCA(2, latent=1), None, torch.zeros(1, 2), num_particles=0)

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from pyrovae.data import Digits
+from pyrovae.guides import Amortized, ExactPosterior, Hierarchical
+from pyrovae.models import VAE, GaussianMixture, HierarchicalVAE, ProbabilisticPCA
+from pyrovae.representation import codes, linear_probe, manifold, traverse
+
+
+def test_codes_are_the_means_of_the_guide():
+    guide, x = Amortized(6, 2), torch.rand(4, 6)
+    torch.testing.assert_close(codes(guide, x), guide.local_parameters(x)[:, :2].detach())
+    model = HierarchicalVAE(6, latent=2, lower=3)
+    assert codes(Hierarchical(6, model), x, site="z1").shape == (4, 3)
+    mixture = GaussianMixture(6, components=2)
+    with pytest.raises(ValueError, match=r"no continuous site 'z'; its sites: 'z'"):
+        codes(ExactPosterior(mixture), x)
+
+
+def test_a_probe_finds_what_is_there_and_no_more():
+    data = Digits("grey")
+    train, test = data.train.stored / 16, data.test.stored / 16
+    pixels = linear_probe(train, data.train.labels, test, data.test.labels)
+    assert pixels > 0.93
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(len(part), 16, generator=generator) for part in (train, test)]
+    assert linear_probe(noise[0], data.train.labels, noise[1], data.test.labels) < 0.2
+    model = ProbabilisticPCA(64, latent=16)
+    model.maximise_likelihood(train)
+    guide = ExactPosterior(model)
+    pca = linear_probe(codes(guide, train), data.train.labels, codes(guide, test), data.test.labels)
+    assert 0.8 < pca <= pixels + 0.02
+
+
+def test_a_walk_moves_one_dimension_and_holds_the_others():
+    model, z = VAE(16, latent=3), torch.randn(3)
+    values = torch.linspace(-1, 1, 5)
+    walk = traverse(model, z, values)
+    moved = z.clone()
+    moved[1] = values[3]
+    torch.testing.assert_close(walk[1, 3], model.decode(moved).mean.detach())
+
+
+def test_the_manifold_is_evenly_spaced_in_probability():
+    model = VAE(16, latent=2)
+    plane = manifold(model, side=3, reach=0.5)
+    quartile = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.75))
+    corner = model.decode(torch.stack([-quartile, quartile])).mean.detach()
+    torch.testing.assert_close(plane[0, 0], corner)
+    torch.testing.assert_close(plane[1, 1], model.decode(torch.zeros(2)).mean.detach())
+    with pytest.raises(ValueError, match="3 latent dimensions: a plane has 2"):
+        manifold(VAE(16, latent=3))
