@@ -30,7 +30,7 @@ OBJECTIVES = {
     "IWAE": Part("IWAE", {"num_particles": 10}),
 }
 
-_VAE = Part("VAE", {"latent": 16, "hidden": [128, 128], "activation": "silu"})
+_VAE = Part("VAE", {"latent": 32, "hidden": [128, 128], "activation": "silu"})
 _ENCODER = Part("Amortized", {"hidden": [128, 128], "activation": "silu"})
 _LINEAR = Part("Amortized", {"hidden": []})
 
@@ -40,14 +40,14 @@ GRID = (
         _VAE,
         _ENCODER,
         ("IWAE", "Renyi", "Trace_ELBO"),
-        {"epochs": 800, "batch_size": 100},
+        {"epochs": 700, "batch_size": 100},
         Part("AdamW", {"lr": 5e-3, "weight_decay": 0.1}),
     ),
     Recipe(
         _VAE,
         Part("PerDatapoint"),
         ("IWAE", "Renyi", "Trace_ELBO"),
-        {"epochs": 800, "batch_size": 100},
+        {"epochs": 700, "batch_size": 100},
         Part("Adam", {"lr": 5e-3}),
     ),
     Recipe(
