@@ -111,27 +111,60 @@ def restore(tensors: Mapping[str, Tensor], **modules: nn.Module) -> None:
         **modules: the same modules, under the same names.
 
     Raises:
-        ValueError: they are of another model: the sentence lists the names and shapes that differ.
+        ValueError: they are of another model (the sentence lists the names and shapes that differ), or
+            parameters among them are no numbers.
     """
     own = parameters(**modules)
     came = {k: v for k, v in tensors.items() if k.partition(".")[0] in modules}
-    differing = [f"{name} is not in the checkpoint" for name in own if name not in came]
-    differing += [f"{name} is only in the checkpoint" for name in came if name not in own]
-    differing += [
-        f"{name} has shape {tuple(came[name].shape)} there and {tuple(own[name].shape)} here"
-        for name in own
-        if name in came and came[name].shape != own[name].shape
-    ]
-    if differing:
-        shown = "; ".join(differing[:8]) + (
-            f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
-        )
-        raise ValueError(
-            f"The checkpoint is of another model or guide, or of other options: {shown}."
-        )
+    check_same(came, own)
+    check_finite({name: came[name] for name, tensor in own.items() if tensor.requires_grad})
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(came[name])
+
+
+def check_same(
+    came: Mapping[str, Tensor], own: Mapping[str, Tensor], *, convert: bool = False
+) -> None:
+    """Refuse tensors that are not those of these programs, by names, shapes and types.
+
+    Args:
+        came: those that were saved.
+        own: those of the programs.
+        convert: whether another precision will do.
+
+    Raises:
+        ValueError: the sentence lists what differs.
+    """
+    differing = [f"{name} is not in the checkpoint" for name in own if name not in came]
+    differing += [f"{name} is only in the checkpoint" for name in came if name not in own]
+    for name in own:
+        here, there = own[name], came.get(name, own[name])
+        if here.shape != there.shape:
+            shapes = f"{tuple(there.shape)} there and {tuple(here.shape)} here"
+            differing.append(f"{name} has shape {shapes}")
+        elif here.dtype != there.dtype and not convert:
+            differing.append(f"{name} is {there.dtype} there and {here.dtype} here")
+    if differing:
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        raise ValueError(
+            "The checkpoint is of another model or guide, or of other options: "
+            f"{'; '.join(differing[:8])}{more}."
+        )
+
+
+def check_finite(came: Mapping[str, Tensor]) -> None:
+    """Refuse parameters that are infinite or not numbers.
+
+    Raises:
+        ValueError: names the first.
+    """
+    for name, tensor in came.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"The checkpoint holds numbers that are infinite or not numbers in {name}; nothing of this "
+                "package writes such a one. Use another."
+            )
 
 
 def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:

@@ -18,7 +18,7 @@ from pyrovae.dataset import Part as PartName
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.feed import check_together, feed
 from pyrovae.fit import fit
-from pyrovae.loop import History
+from pyrovae.history import History
 from pyrovae.parts import build
 from pyrovae.pictures import pictures
 from pyrovae.plain import whole_number

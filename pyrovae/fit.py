@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -15,13 +19,21 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
 from pyrovae.batches import Batches
+from pyrovae.checkpoint_folder import CheckpointFolder
 from pyrovae.feed import Data, Feed, check_together, feed, modules
-from pyrovae.loop import History, Trainer
+from pyrovae.fit_state import FitState
+from pyrovae.history import History
+from pyrovae.loop import Trainer
 from pyrovae.objectives import ELBO
+from pyrovae.optimizer_state import use_own_options
 from pyrovae.programs import Program
 from pyrovae.progress import FitProgress, Measurement
-from pyrovae.svi import SVI
+from pyrovae.randomness import own_randomness
+from pyrovae.seeds import generator_from
+from pyrovae.setting import describe, differences
+from pyrovae.svi import SVI, Level
 
+Resume = bool | Literal["anyway"]
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 
 
@@ -43,6 +55,11 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[Measurement], None] | None = None,
     label: str = "fit",
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: Resume = False,
+    checkpoint_steps: int | None = None,
+    checkpoint_seconds: float | None = 60.0,
+    level: Level = "auto",
 ) -> History:
     r"""Train a model and a guide, and keep the parameters that were best on the validation rows.
 
@@ -70,6 +87,13 @@ def fit(
         progress: show a bar on standard error.
         on_epoch: called with a `Measurement` at the end of every epoch.
         label: what the bar says is being fitted.
+        run_dir: a folder for checkpoints: the last two and the best parameters, safetensors and JSON. With
+            one, Ctrl-C and SIGTERM finish the step and write a checkpoint; a second one stops at once.
+        resume: go on from the newest checkpoint in ``run_dir``, if there is one, to the bit as if nothing
+            had happened; ``"anyway"`` goes on where circumstances differ and the bits may.
+        checkpoint_steps: steps between two checkpoints; None goes by the clock alone.
+        checkpoint_seconds: seconds between two checkpoints; None goes by steps alone.
+        level: how steps are taken, as in `pyrovae.SVI`.
 
     Returns:
         A `History`.
@@ -78,7 +102,10 @@ def fit(
         ValueError: the data is empty, infinite, or of another width than the model's ``features``; model
             and guide do not fit together; an option out of its range.
         TypeError: an option that does not apply, such as patience without validation rows.
-        FloatingPointError: the bound stopped being a number; the best parameters so far were restored.
+        FloatingPointError: a loss, gradient or parameter became infinite or not a number, as
+            `pyrovae.non_finite.NonFiniteError`, which says where; the step was not applied.
+        OSError: a checkpoint could not be written; the one before it is intact.
+        KeyboardInterrupt: a signal, after a checkpoint was written.
 
     Example:
         >>> import pyrovae
@@ -89,21 +116,76 @@ def fit(
         [1, 2, 3]
     """
     _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
+    generator_from(seed)  # refuses what is no seed
+    folder = _folder(run_dir, resume, checkpoint_steps, checkpoint_seconds)
     source = feed(data, validation, model, guide)
     _check_patience(patience, source)
     rounds = -(-source.rows // batch_size)
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
-    with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with own_randomness(seed, source.device), folder or nullcontext():
         check_together(source, model, guide, batches.batch_size)
-        state, optimizer = _optimizer(model, guide, optim)
-        loss = _objective(objective)
+        tensors, optimizer = _optimizer(model, guide, optim)
         steps = epochs * rounds
-        svi = SVI(model, guide, optimizer, loss, expected_steps=steps, clip_norm=clip_norm)
+        loss = _objective(objective)
+        svi = SVI(
+            model, guide, optimizer, loss, level=level, expected_steps=steps, clip_norm=clip_norm
+        )
         schedule = None if scheduler is None else _schedule(scheduler, optimizer)
-        trainer = Trainer(svi, source, batches, schedule, state)
+        total = torch.zeros((), device=source.device, dtype=torch.float64)
+        options: dict[str, Any] = {
+            "batch_size": batches.batch_size,
+            "seed": seed,
+            "clip_norm": clip_norm,
+        }
+        options |= {"validate_every": validate_every, "schedule": type(schedule).__name__}
+        setting = {} if folder is None else describe(svi, source, options)
+        state = FitState(svi, batches, schedule, tensors, total)
+        trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting)
+        if folder is not None:
+            _take_up(trainer, folder, resume)
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
-            return trainer.run(epochs, patience, validate_every, shown)
+            shown.step(state.steps)
+            return trainer.run(shown)
+
+
+def _folder(
+    path: str | os.PathLike[str] | None, resume: Resume, steps: int | None, seconds: float | None
+) -> CheckpointFolder | None:
+    if resume not in (True, False, "anyway"):
+        raise ValueError(f"resume must be True, False or 'anyway'; got {resume!r}")
+    if steps is not None:
+        _check_options(checkpoint_steps=steps)
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
+        raise ValueError(f"checkpoint_seconds must be a number of at least 0; got {seconds!r}")
+    if path is None:
+        if resume:
+            raise TypeError("resume needs run_dir=..., the folder that holds the checkpoints")
+        return None
+    return CheckpointFolder(Path(path), steps=steps, seconds=seconds)
+
+
+def _take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
+    """Go on from the newest checkpoint, if there is one, and if that is what is wanted."""
+    if not resume and folder.manifests():
+        raise ValueError(
+            f"{folder.path} holds checkpoints of an earlier fit: say resume=True to go on with it, or name "
+            "another folder"
+        )
+    found = folder.newest()
+    if found is None:
+        return
+    tensors, metadata = found
+    if metadata.get("of") != "a fit" or not isinstance(metadata.get("setting"), dict):
+        raise ValueError(f"the newest checkpoint in {folder.path} is not one of a fit")
+    differing = differences(metadata["setting"], trainer.setting)
+    if differing and resume != "anyway":
+        raise ValueError(
+            f"this fit cannot go on to the bit as it began: {'; '.join(differing.values())}. Make these "
+            "alike, or say resume='anyway' to go on with what is there now"
+        )
+    trainer.resume(tensors, metadata["state"], convert="precision" in differing)
+    changed = {k.partition(".")[2] for k in differing if k.startswith("optimiser.")}
+    use_own_options(trainer.state.svi.optim, changed, trainer.state.scheduler)
 
 
 def _objective(objective: PyroELBO | None) -> PyroELBO:

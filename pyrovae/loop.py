@@ -4,173 +4,221 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pyrovae.batches import Batches
+from pyrovae.checkpoint import check_same
+from pyrovae.checkpoint_folder import CheckpointFolder
 from pyrovae.feed import Feed, modules
+from pyrovae.fit_state import FitState
+from pyrovae.guard import Guard
+from pyrovae.history import History
+from pyrovae.interrupts import Interrupted, Interrupts
 from pyrovae.progress import FitProgress, Measurement
-from pyrovae.svi import SVI
-
-
-@dataclass(frozen=True)
-class History:
-    """How a fit went. Bounds are nats per datapoint, larger is better; one entry per epoch.
-
-    Args:
-        step: (E,) optimiser steps so far.
-        epoch: (E,) passes over the data so far.
-        seconds: (E,) wall clock since training began.
-        train_bound: (E,) mean of the bound over the epoch's batches, while the parameters moved.
-        validation_bound: (E,) the objective's bound on the validation rows; NaN where not measured.
-        parameters: count of trained numbers, in model and guide.
-        best_epoch: the epoch whose parameters were kept; the last one if nothing was validated.
-        stopped_early: whether ``patience`` ran out.
-    """
-
-    step: NDArray[np.int64]
-    epoch: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    train_bound: NDArray[np.float64]
-    validation_bound: NDArray[np.float64]
-    parameters: int
-    best_epoch: int
-    stopped_early: bool
 
 
 @dataclass
 class Trainer:
-    """All that one fit holds while it runs. Made by `pyrovae.fit`."""
+    """Takes a fit from where it is to its end. Made by `pyrovae.fit`.
 
-    svi: SVI
+    Args:
+        state: where the fit is.
+        source: of its batches.
+        epochs, patience, validate_every: as in `pyrovae.fit`.
+        folder: where checkpoints go, or None.
+        setting: what a checkpoint says of the circumstances.
+    """
+
+    state: FitState
     source: Feed
-    batches: Batches
-    scheduler: LRScheduler | None
-    state: dict[str, Tensor]  # the very tensors that are trained, and buffers
-    measured: list[Measurement] = field(default_factory=list)
-    steps: int = 0
-    best: float = -math.inf
-    best_epoch: int = 0
-    best_state: dict[str, Tensor] | None = None
+    epochs: int
+    patience: int | None
+    validate_every: int
+    folder: CheckpointFolder | None
+    setting: Mapping[str, Any]
 
-    def run(
-        self, epochs: int, patience: int | None, validate_every: int, shown: FitProgress
-    ) -> History:
+    def run(self, shown: FitProgress) -> History:
         """Train to the end, or until patience runs out, and put the best parameters back."""
-        began = time.perf_counter()
-        stopped_early = False
-        for epoch in range(1, epochs + 1):
-            measured = epoch % validate_every == 0 or epoch == epochs
+        state = self.state
+        if state.over:
+            self.restore_best()
+            return self.history()
+        self.began = time.perf_counter() - state.seconds
+        self.guard = Guard(state, self.source, self.step)
+        self.guard.keep()
+        with Interrupts(self.folder is not None) as interrupts:
+            while not state.over:
+                try:
+                    self.train(shown, interrupts)
+                    bound = self.validate() if self.validates_now() else math.nan
+                except FloatingPointError:
+                    self.write()
+                    raise
+                self.close_epoch(bound, shown)
+            self.write()
+            self.refuse_to_go_on(interrupts)
+        self.restore_best()
+        return self.history()
+
+    def resume(self, tensors: Mapping[str, Tensor], plain: Any, *, convert: bool = False) -> None:
+        """Go on from the state that a checkpoint holds.
+
+        Args:
+            tensors: of the checkpoint.
+            plain: the rest of the state in it.
+            convert: whether parameters of another precision are taken.
+
+        Raises:
+            ValueError: it is the state of another fit.
+        """
+        state = self.state
+        came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
+        came = {name: tensor for name, tensor in came.items() if not name.startswith("store.")}
+        check_same(came, state.tensors, convert=convert)
+        with torch.no_grad():
+            for name, tensor in state.tensors.items():
+                tensor.copy_(came[name])
+        # A step that is undone at once: after it the optimiser has made all that it remembers.
+        self.step(next(iter(state.batches)))
+        state.put(tensors, plain, convert=convert)
+        state.over = state.stopped_early or len(state.measured) >= self.epochs
+
+    def validates_now(self) -> bool:
+        """Whether the validation rows are looked at in this epoch."""
+        epoch = len(self.state.measured) + 1
+        return epoch % self.validate_every == 0 or epoch == self.epochs
+
+    def step(self, index: Tensor) -> None:
+        """One step with rows of these numbers; the loss stays on the device."""
+        state = self.state
+        x, extras = self.source.batch(index, state.batches.generator())
+        loss = state.svi.step_tensor(x, **extras)
+        state.total.add_(loss.detach() / self.source.scale(len(index)))
+        state.steps += 1
+
+    def train(self, shown: FitProgress, interrupts: Interrupts) -> None:
+        """What is left of a pass. Losses add up on the device, which is seldom waited for."""
+        state = self.state
+        for index in state.batches:
             try:
-                train_bound = self.train(shown)
-                validation_bound = self.validate() if measured else math.nan
+                self.step(index)
             except (RuntimeError, ValueError) as error:
-                self.refuse_divergence(error)
-                raise
-            seconds = time.perf_counter() - began
-            at = Measurement(self.steps, epoch, epochs, seconds, train_bound, validation_bound)
-            self.measured.append(at)
-            self.keep_if_best(at)
-            self.next_rate(at)
-            shown.epoch(at)
-            if patience is not None and epoch - self.best_epoch >= max(patience, validate_every):
-                stopped_early = True
-                break
-        self.restore_best()
-        return self.history(stopped_early)
-
-    def train(self, shown: FitProgress) -> float:
-        """One pass; the mean bound per row. Losses stay on the device until the pass is over."""
-        total = torch.zeros((), device=self.source.device, dtype=torch.float64)
-        for index in self.batches:
-            x, extras = self.source.batch(index, self.batches.generator())
-            loss = self.svi.step_tensor(x, **extras)
-            total = total + loss.detach() / self.source.scale(len(index))
-            self.steps += 1
+                self.guard.find(error)
+            self.guard.look()
             shown.step()
-        bound = -total.item() / self.source.rows
-        if not math.isfinite(bound):
-            raise self.diverged(f"the bound became {bound}")
-        return bound
+            if self.folder is not None and self.folder.due(state.steps):
+                self.guard.check()
+                self.write()
+            if interrupts.received is not None:
+                self.guard.check()
+                self.write()
+                self.refuse_to_go_on(interrupts)
+        self.guard.check()
 
-    def refuse_divergence(self, error: Exception) -> None:
-        """Name the cause if a program failed because the parameters had gone where none can be."""
-        what = ""
-        if not all(bool(tensor.isfinite().all()) for tensor in self.state.values()):
-            what = "the parameters became infinite or not a number"
-        elif isinstance(error, torch.linalg.LinAlgError):
-            what = "a matrix could no longer be decomposed"
-        elif self.steps and "to satisfy the constraint" in str(error):
-            what = "a distribution was given parameters that it cannot have"
-        if what:
-            raise self.diverged(what) from error
+    def close_epoch(self, validation_bound: float, shown: FitProgress) -> None:
+        """Note the bounds, keep the parameters if they are the best, and move the learning rate on."""
+        state = self.state
+        seconds = time.perf_counter() - self.began
+        bound = -state.total.item() / self.source.rows
+        epoch = len(state.measured) + 1
+        at = Measurement(state.steps, epoch, self.epochs, seconds, bound, validation_bound)
+        state.measured.append(at)
+        state.total.zero_()
+        self.keep_if_best(at)
+        self.next_rate(at)
+        waited = epoch - state.best_epoch
+        patience = math.inf if self.patience is None else max(self.patience, self.validate_every)
+        state.stopped_early = waited >= patience
+        state.over = state.stopped_early or epoch >= self.epochs
+        self.guard.keep()
+        shown.epoch(at)
 
-    def diverged(self, what: str) -> FloatingPointError:
-        """Put the best parameters back, and say what happened and what helps."""
-        self.restore_best()
-        kept = f"those of epoch {self.best_epoch} were restored" if self.best_state else "none kept"
-        return FloatingPointError(
-            f"{what} in epoch {len(self.measured) + 1}, by step {self.steps}: take a smaller learning "
-            f"rate, or look for values in the data far from the rest (parameters: {kept})"
+    def write(self) -> None:
+        """Write a checkpoint of the state as it is, if there is a folder for it."""
+        if self.folder is None:
+            return
+        self.state.seconds = time.perf_counter() - self.began
+        tensors, plain = self.state.read()
+        best = self.state.best_tensors
+        self.folder.write(
+            self.state.steps,
+            tensors,
+            {"of": "a fit", "state": plain, "setting": dict(self.setting)},
+            None if best is None else (self.state.best_epoch, best),
         )
+
+    def refuse_to_go_on(self, interrupts: Interrupts) -> None:
+        """Stop if a signal said so; the checkpoint is written."""
+        if interrupts.received is not None and self.folder is not None:
+            epoch = min(self.state.batches.epoch + 1, self.epochs)
+            raise Interrupted(
+                f"Stopped after step {self.state.steps}, in epoch {epoch} of {self.epochs}; a checkpoint "
+                f"is in {self.folder.path}. Call fit again with resume=True to go on.",
+                interrupts.received,
+            )
 
     def validate(self) -> float:
         """The objective's bound per validation row, with the same random numbers at every call."""
         x = self.source.validation
         if x is None:
             return math.nan
-        programs = modules(model=self.svi.model, guide=self.svi.guide).values()
+        svi, batches = self.state.svi, self.state.batches
+        programs = modules(model=svi.model, guide=svi.guide).values()
         for program in programs:
             program.eval()
         total = 0.0
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            torch.manual_seed(self.batches.seed)
-            for rows in x.split(max(self.batches.batch_size, 256)):
-                total += self.svi.evaluate_loss(rows)
+            torch.manual_seed(batches.seed)
+            for rows in x.split(max(batches.batch_size, 256)):
+                try:
+                    total += svi.evaluate_loss(rows)
+                except (RuntimeError, ValueError) as error:
+                    self.guard.refuse(error)
         for program in programs:
             program.train()
+        if not math.isfinite(total):
+            warnings.warn(
+                f"the bound of the validation rows is {-total} after epoch {batches.epoch}: it is not "
+                "taken for the best; look for rows far from those that were trained on",
+                stacklevel=2,
+            )
         return -total / len(x)
 
     def keep_if_best(self, at: Measurement) -> None:
         """Copy the parameters if this epoch's are the best on the validation rows."""
+        state = self.state
         if self.source.validation is None:
-            self.best_epoch = at.epoch
-        elif at.validation_bound > self.best:
-            self.best, self.best_epoch = at.validation_bound, at.epoch
-            self.best_state = {name: tensor.detach().clone() for name, tensor in self.state.items()}
+            state.best_epoch = at.epoch
+        elif at.validation_bound > state.best:
+            state.best, state.best_epoch = at.validation_bound, at.epoch
+            state.best_tensors = {k: t.detach().clone() for k, t in state.named().items()}
 
     def restore_best(self) -> None:
         """Put the best parameters back, if any were kept."""
-        if self.best_state is not None:
+        best = self.state.best_tensors
+        if best is not None:
             with torch.no_grad():
-                for name, tensor in self.state.items():
-                    tensor.copy_(self.best_state[name])
+                for name, tensor in self.state.named().items():
+                    tensor.copy_(best[name])
 
     def next_rate(self, at: Measurement) -> None:
         """Move the learning rate on; one that waits for a plateau looks at minus the bound."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
+        scheduler = self.state.scheduler
+        if isinstance(scheduler, ReduceLROnPlateau):
             seen = at.validation_bound if math.isfinite(at.validation_bound) else at.train_bound
-            self.scheduler.step(-seen)
-        elif self.scheduler is not None:
-            self.scheduler.step()
+            scheduler.step(-seen)
+        elif scheduler is not None:
+            scheduler.step()
 
-    def history(self, stopped_early: bool) -> History:
+    def history(self) -> History:
         """What was measured, as arrays."""
-        columns = list(zip(*self.measured, strict=True))
-        step, epoch, _, seconds, train_bound, validation_bound = map(np.asarray, columns)
-        trained = {id(p): p for p in self.state.values() if p.requires_grad}
-        return History(
-            step=step,
-            epoch=epoch,
-            seconds=seconds,
-            train_bound=train_bound,
-            validation_bound=validation_bound,
-            parameters=sum(p.numel() for p in trained.values()),
-            best_epoch=self.best_epoch,
-            stopped_early=stopped_early,
-        )
+        state = self.state
+        trained = {id(p): p for p in state.tensors.values() if p.requires_grad}
+        count = sum(p.numel() for p in trained.values())
+        return History.of(state.measured, count, state.best_epoch, state.stopped_early)

@@ -93,10 +93,10 @@ class FitProgress:
         if self._bar is not None:
             self._bar.close()
 
-    def step(self) -> None:
-        """One optimiser step was taken."""
+    def step(self, count: int = 1) -> None:
+        """So many optimiser steps were taken, now or before the fit was taken up again."""
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(count)
 
     def epoch(self, measurement: Measurement) -> None:
         """One epoch was finished."""

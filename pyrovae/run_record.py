@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pyrovae
 from pyrovae.config import Config
-from pyrovae.loop import History
+from pyrovae.history import History
 from pyrovae.records import Record
 
 LONGEST = 400

@@ -203,7 +203,7 @@ def test_the_mixture_trains_with_its_category_enumerated():
     assert history.train_bound[-1] > history.train_bound[0] + 1.0
 
 
-def test_a_fit_that_diverges_stops_and_restores_the_best():
+def test_a_fit_that_diverges_stops_with_the_last_good_parameters():
     model = pca()
     guide = ExactPosterior(model)
 
@@ -212,7 +212,7 @@ def test_a_fit_that_diverges_stops_and_restores_the_best():
             optimizer, lambda epoch: 1.0 if epoch < 2 else 1e300
         )
 
-    with pytest.raises(FloatingPointError, match="smaller learning rate.*epoch 2 were restored"):
+    with pytest.raises(FloatingPointError, match="learning rate"):
         quietly(
             model,
             guide,

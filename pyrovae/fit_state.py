@@ -1,0 +1,148 @@
+"""All that the next step of a fit depends on, as named tensors and JSON, and back.
+
+Tensors are handed out as they are at work, not copied, and put back in place, so that a recorded step
+and an optimiser that hold them go on holding them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyrovae.batches import Batches
+from pyrovae.checkpoint import check_finite, check_same
+from pyrovae.optimizer_state import set_schedule
+from pyrovae.packing import pack, unpack
+from pyrovae.progress import Measurement
+from pyrovae.randomness import read_random, set_random
+from pyrovae.svi import SVI
+from pyrovae.svi_state import read_svi, set_svi, stored_parameters
+
+
+@dataclass
+class FitState:
+    """Where a fit is.
+
+    Args:
+        svi: takes the steps.
+        batches: which rows come next.
+        scheduler: of the learning rate, or None.
+        tensors: those that are trained, and buffers, by name.
+        total: sum of the losses of the epoch so far, on the device.
+        measured: one entry for every epoch that is over.
+        steps: taken so far.
+        seconds: spent before this process took the fit up.
+        best: the best bound of the validation rows.
+        best_epoch: when that was.
+        best_tensors: copies of ``tensors`` from then.
+        over: whether there is nothing left to train.
+        stopped_early: whether patience ran out.
+    """
+
+    svi: SVI
+    batches: Batches
+    scheduler: LRScheduler | None
+    tensors: dict[str, Tensor]
+    total: Tensor
+    measured: list[Measurement] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    best: float = -torch.inf
+    best_epoch: int = 0
+    best_tensors: dict[str, Tensor] | None = None
+    over: bool = False
+    stopped_early: bool = False
+
+    def named(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by name, those in Pyro's store too."""
+        stored = stored_parameters(self.svi)
+        return self.tensors | {f"store.{name}": tensor for name, tensor in stored.items()}
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors, as they are at work, and what JSON holds."""
+        named = self.named()
+        tensors = {f"now.{name}": tensor for name, tensor in named.items()} | {"total": self.total}
+        if self.best_tensors is not None:
+            tensors |= {f"best.{name}": tensor for name, tensor in self.best_tensors.items()}
+        nested = {
+            "svi": read_svi(self.svi, named),
+            "schedule": None if self.scheduler is None else self.scheduler.state_dict(),
+            "random": read_random(self.total.device),
+            "batches": self.batches.state_dict(),
+            "measured": [tuple(at) for at in self.measured],
+            **{name: getattr(self, name) for name in _PLAIN},
+        }
+        found = {name: pack(value, tensors, name) for name, value in nested.items()}
+        return tensors, found
+
+    @torch.no_grad()
+    def put(
+        self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, convert: bool = False
+    ) -> None:
+        """Go back, or on, to what `read` returned.
+
+        Args:
+            tensors: by name; they are copied.
+            plain: the rest.
+            convert: whether tensors of another precision are taken.
+
+        Raises:
+            ValueError: it is the state of another fit; nothing was changed unless the sentence is about
+                the optimiser, the schedule or the objective.
+        """
+        nested = unpack(dict(plain), tensors)
+        named = self.named()
+        _check_fits(nested, tensors, named, convert)
+        self.batches.load_state_dict(nested["batches"])
+        for name, tensor in named.items():
+            tensor.copy_(tensors[f"now.{name}"])
+        self.total.copy_(tensors["total"])
+        set_svi(self.svi, nested["svi"], named)
+        if self.scheduler is not None:
+            set_schedule(self.scheduler, nested["schedule"])
+        self.measured = [Measurement(*row) for row in nested["measured"]]
+        for name in _PLAIN:
+            setattr(self, name, nested[name])
+        best = {name: tensors[f"best.{name}"] for name in named if f"best.{name}" in tensors}
+        like = self.total.device
+        self.best_tensors = {k: v.to(like, copy=True) for k, v in best.items()} if best else None
+        set_random(nested["random"], like)
+
+
+_PLAIN: dict[str, type] = {
+    "steps": int,
+    "seconds": float,
+    "best": float,
+    "best_epoch": int,
+    "over": bool,
+    "stopped_early": bool,
+}
+_SECTIONS = {"svi", "schedule", "random", "batches", "measured", *_PLAIN}
+
+
+def _check_fits(
+    nested: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    named: Mapping[str, Tensor],
+    convert: bool,
+) -> None:
+    """Refuse a state that is whole but not of this fit, or that no fit would have written."""
+    wrong = [name for name in _SECTIONS if name not in nested]
+    wrong += [name for name, kind in _PLAIN.items() if not isinstance(nested.get(name), kind)]
+    if wrong or "total" not in tensors:
+        raise ValueError(f"this is not the state of a fit: {(wrong or ['total'])[0]!r} is missing")
+    measured = nested["measured"]
+    if not isinstance(measured, list) or not all(
+        isinstance(row, tuple) and len(row) == len(Measurement._fields) for row in measured
+    ):
+        raise ValueError("this is not the state of a fit: its measurements are not measurements")
+    came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
+    best = {k.removeprefix("best."): t for k, t in tensors.items() if k.startswith("best.")}
+    for found in (came, best) if best else (came,):
+        check_same(found, named, convert=convert)
+        check_finite({k: t for k, t in found.items() if named[k].requires_grad})
