@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrovae.objective import Objective, carrying
+from pyrovae.objective import Gradient, Objective, carrying
 from pyrovae.particles import Particles
 from pyrovae.parts import build
 from pyrovae.programs import Program
@@ -41,14 +40,14 @@ class Beta(Objective):
         num_particles: K of an objective given by name.
         max_plate_nesting: how many dimensions plates take; guessed if infinite.
         vectorize_particles: run all particles at once (default) or one after the other.
-        options: further options of an objective given by name, such as its ``gradient``.
+        gradient: of an objective given by name; its own default if None.
 
     Returns:
         ``loss`` and its relatives return minus the bound of the wrapped objective, in nats.
 
     Raises:
         ValueError: a negative weight or warm-up, or an objective that cannot be tempered.
-        TypeError: options beside an objective that is already made.
+        TypeError: a gradient beside an objective that is already made.
 
     Source: beta-VAE: learning basic visual concepts with a constrained variational framework (Higgins et
     al., 2017); Ladder variational autoencoders (Sonderby et al., 2016) for the warm-up.
@@ -72,22 +71,23 @@ class Beta(Objective):
         num_particles: int = 1,
         max_plate_nesting: float = math.inf,
         vectorize_particles: bool = True,
-        options: Mapping[str, Any] | None = None,
+        gradient: Gradient | None = None,
     ) -> None:
         if not (beta >= 0 and math.isfinite(beta)) or warm_up < 0:
             raise ValueError(
                 f"beta is {beta} and warm_up {warm_up}: a weight and a number of steps are at least 0"
             )
         if isinstance(objective, str):
-            given = {
+            given: dict[str, Any] = {
                 "num_particles": num_particles,
                 "max_plate_nesting": max_plate_nesting,
                 "vectorize_particles": vectorize_particles,
-                **(options or {}),
             }
+            if gradient is not None:
+                given["gradient"] = gradient
             objective = build("objective", objective, given)
-        elif options:
-            raise TypeError("options are for an objective given by name: set them on the objective")
+        elif gradient is not None:
+            raise TypeError("gradient is for an objective given by name: set it on the objective")
         if not isinstance(objective, Objective) or not objective.temperable:
             raise ValueError(
                 f"{type(objective).__name__} has no log-weights to temper: wrap ELBO, IWAE, Renyi, "
