@@ -4,47 +4,75 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
+
+Level = Literal["auto", "eager", "traced", "compiled"]
 
 # Seconds, on the slow side of what was measured on two cores.
-IMPORT_RECORDER = 1.0
+LOAD_RECORDER = 1.0
 LEAST_RECORDING = 0.3
 STEPS_PER_RECORDING = 120  # recording a step takes as long as this many steps in Python
-SAVED_BY_RECORDING = 0.5  # of the time of a step in Python
+SAVED_BY_RECORDING = 0.4  # of the time of a step in Python, at least
+LOAD_COMPILER = 4.0
+COMPILING = 12.0
+SAVED_BY_COMPILING = 0.3  # of the time of a recorded step, at least
 ALLOWED_LOSS = 0.1
 
 
 class Policy:
-    """Decides from the steps taken, and those to come, whether a step is worth recording.
+    """Decides from the steps taken, and those to come, whether a step is worth recording or compiling.
 
     Args:
+        level: ``"traced"`` and ``"compiled"`` do not wait.
         steps: how many steps will be taken in all, if that is known.
     """
 
-    def __init__(self, steps: int | None = None) -> None:
+    def __init__(self, level: Level = "auto", steps: int | None = None) -> None:
+        self.level = level
         self.steps = steps
         self.taken = 0
-        self.seconds = 0.0  # spent on steps in Python
-        self._eager: Counter[Any] = Counter()
-        self._fastest: dict[Any, float] = {}
+        self._calls: Counter[Any] = Counter()
+        self._eager: dict[Any, float] = {}
+        self._played: dict[Any, float] = {}
+        self._spent: Counter[Any] = Counter()
 
     def took(self, kind: Any, seconds: float) -> None:
         """Note a step in Python with arguments of a kind."""
-        self._eager[kind] += 1
-        self.seconds += seconds
-        self._fastest[kind] = min(seconds, self._fastest.get(kind, seconds))
+        self._calls[kind] += 1
+        self._spent[kind] += seconds  # type: ignore[assignment]
+        self._eager[kind] = min(seconds, self._eager.get(kind, seconds))
+
+    def played(self, kind: Any, seconds: float) -> None:
+        """Note a step played from a recording."""
+        self._calls[kind] += 1
+        self._spent[kind] += seconds  # type: ignore[assignment]
+        self._played[kind] = min(seconds, self._played.get(kind, seconds))
 
     def worth_recording(self, kind: Any) -> bool:
         """Whether steps with arguments of this kind should be recorded now."""
-        count = self._eager[kind]
-        if not count:
+        if self.level != "auto":
+            return True
+        if kind not in self._eager:
             return False
-        step = self._fastest[kind]
+        step = self._eager[kind]
         cost = max(LEAST_RECORDING, STEPS_PER_RECORDING * step)
-        if "torch.fx.experimental.proxy_tensor" not in sys.modules:
-            cost += IMPORT_RECORDER
+        if "torch._dynamo" not in sys.modules:
+            cost += LOAD_RECORDER
+        return self._pays(kind, cost, step, SAVED_BY_RECORDING)
+
+    def worth_compiling(self, kind: Any) -> bool:
+        """Whether steps with arguments of this kind should be compiled now."""
+        if self.level != "auto":
+            return self.level == "compiled"
+        if kind not in self._played:
+            return False
+        loaded = "torch._inductor.compile_fx" in sys.modules
+        cost = COMPILING + (0.0 if loaded else LOAD_COMPILER)
+        return self._pays(kind, cost, self._played[kind], SAVED_BY_COMPILING)
+
+    def _pays(self, kind: Any, cost: float, step: float, saved: float) -> bool:
         if self.steps is None:
             # Nobody knows how long this goes on: what was spent already must make light of the cost.
-            return cost <= ALLOWED_LOSS * count * step
-        to_come = (self.steps - self.taken) * count / max(self.taken, 1)
-        return cost <= SAVED_BY_RECORDING * to_come * step
+            return cost <= ALLOWED_LOSS * self._spent[kind]
+        to_come = (self.steps - self.taken) * self._calls[kind] / max(self.taken, 1)
+        return cost <= saved * to_come * step

@@ -32,16 +32,28 @@ class ParametersChangedError(CannotRecordError):
 
 
 class Recording:
-    """A graph of tensor operations, from a list of input tensors to a list of outputs."""
+    """A graph of tensor operations, from a list of input tensors to a list of outputs.
 
-    def __init__(self, graph: fx.GraphModule) -> None:
+    Args:
+        graph: takes the inputs and then the constants.
+        constants: tensors that the program took from elsewhere; they are read anew at every play.
+    """
+
+    def __init__(self, graph: fx.GraphModule, constants: Sequence[Tensor]) -> None:
         self.graph = graph
+        self.constants = list(constants)
         self._forward: Callable[..., Outputs] = graph.forward
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Run the graph; inputs that the program changed in place are changed in place."""
         with torch.no_grad():
-            return self._forward(*inputs)
+            return self._forward(*inputs, *self.constants)
+
+    @property
+    def gives(self) -> list[bool]:
+        """Which of the outputs are tensors, not None."""
+        (output,) = (node for node in self.graph.graph.nodes if node.op == "output")
+        return [value is not None for value in output.args[0]]
 
 
 def record(
@@ -86,23 +98,38 @@ def record(
         if isinstance(error, CannotRecordError):
             raise
         raise CannotRecordError(_reason(error)) from error
-    return Recording(tidy(graph)), results[-1]
+    return Recording(*tidy(graph)), results[-1]
 
 
-def tidy(graph: fx.GraphModule) -> fx.GraphModule:
-    """Take out operations that have no effect, and call the graph with a plain list of tensors."""
-    for node in reversed(list(graph.graph.nodes)):
-        if node.op == "call_function" and not node.users and not _has_effect(node.target):
-            graph.graph.erase_node(node)
-    graph.graph.set_codegen(fx.graph.CodeGen())
-    graph.recompile()
-    return graph
+def tidy(module: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]]:
+    """Take out operations that have no effect, and make tensors from elsewhere inputs.
+
+    Returns:
+        The graph, which takes a plain list of tensors, and the tensors from elsewhere, its last inputs.
+    """
+    graph = module.graph
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("call_function", "get_attr") and not node.users and not _has_effect(node):
+            graph.erase_node(node)
+    elsewhere: dict[str, fx.Node] = {}
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            if node.target not in elsewhere:
+                with graph.inserting_after(last):
+                    last = elsewhere[node.target] = graph.placeholder(f"constant_{len(elsewhere)}")
+                last.meta = dict(node.meta)
+            node.replace_all_uses_with(elsewhere[node.target])
+            graph.erase_node(node)
+    graph.set_codegen(fx.graph.CodeGen())
+    module.recompile()
+    return module, [getattr(module, name) for name in elsewhere]
 
 
-def _has_effect(target: Any) -> bool:
-    if not isinstance(target, torch._ops.OpOverload):
-        return target.__name__ != "getitem"
-    return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
+def _has_effect(node: fx.Node) -> bool:
+    if node.op == "get_attr" or not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 class _ValuesStayTensors(TorchFunctionMode):
@@ -144,6 +171,15 @@ class RandomState:
         self.cpu = torch.get_rng_state()
         devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
         self.cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, RandomState)
+            and torch.equal(self.cpu, other.cpu)
+            and all(torch.equal(state, other.cuda[device]) for device, state in self.cuda.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def restore(self) -> None:
         """Put it back."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, get_args
 
 import pyro
 import torch
@@ -12,14 +12,14 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.capture import Capture
+from pyrovae.compiled import CompiledStep
 from pyrovae.objective import Objective
-from pyrovae.policy import Policy
+from pyrovae.policy import Level, Policy
 from pyrovae.programs import Program, modules_of, own_parameters
-from pyrovae.recording import Outputs, ParametersChangedError, RandomState
+from pyrovae.recording import Outputs, ParametersChangedError, RandomState, Recording
 from pyrovae.update import Update
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-Level = Literal["auto", "eager", "traced"]
 Optimizer: TypeAlias = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory
 
 
@@ -40,7 +40,8 @@ class SVI:
         loss: an objective of this package, or a `pyro.infer.ELBO`.
         level: ``"eager"`` runs the programs at every step. ``"traced"`` runs them once, and plays back
             what they did to tensors ever after: the same numbers to the bit, without the Python.
-            ``"auto"`` starts eager, and is traced as soon as that pays.
+            ``"compiled"`` turns that and the optimizer into machine code, which takes some seconds and a
+            C++ compiler. ``"auto"`` starts eager, and goes on to the others as soon as they pay.
         expected_steps: how many steps will be taken, if it is known; ``"auto"`` decides by it.
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
 
@@ -123,11 +124,10 @@ class SVI:
         if capture is None or capture.refused is not None:
             return self._eager_step(args, kwargs)
         try:
-            loss, *gradients = capture(args, kwargs)
+            (loss,) = capture(args, kwargs)
         except ParametersChangedError:
             self._capture = None
             return self._eager_step(args, kwargs)
-        self._updater()(self._leaves, gradients)
         return loss  # type: ignore[return-value]
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
@@ -190,9 +190,18 @@ class SVI:
             self._loss_and_gradients,
             [self.model, self.guide, self.loss],
             [*self._leaves, *tensors],
-            places,
-            Policy(self.expected_steps) if self.level == "auto" else None,
+            Policy(self.level, self.expected_steps),
+            places=places,
+            finish=self._finish,
+            compiler=self._compile,
         )
+
+    def _finish(self, outputs: Outputs) -> Outputs:
+        self._updater()(self._leaves, outputs[1:])
+        return outputs[:1]
+
+    def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
+        return CompiledStep(recording, self._leaves, self._updater(), inputs)
 
     def _trained(self, trace: poutine.Trace) -> list[Tensor]:
         found = {id(p): p for p in self.parameters()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
+
+from pyrovae.adam import AdamGroup, adam_groups, choose_fused, fused_adam
 
 
 class Update:
@@ -30,42 +32,51 @@ class Update:
 
     def __call__(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
         """Take a step; a parameter whose gradient is None stays where it is."""
-        with_gradient = [
-            (p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None
-        ]
-        if not with_gradient:
+        given = {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
+        if not given:
             return
-        for parameter, gradient in with_gradient:
-            parameter.grad = gradient
-        try:
-            moved = [parameter for parameter, _ in with_gradient]
-            if self.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(moved, self.clip_norm)
-            optimizers = self._optimizers(moved)
-            groups = adam_groups(optimizers)
-            if groups is None:
-                self._step(moved)
-            else:
-                fused_adam(groups)
-                for optimizer in optimizers:
-                    optimizer._opt_called = True  # type: ignore[attr-defined]  # schedulers look for it
-        finally:
-            for parameter, _ in with_gradient:
-                parameter.grad = None
+        if self.clip_norm is not None:
+            given = dict(zip(given, clipped(list(given.values()), self.clip_norm), strict=True))
+        groups = self.groups(list(given))
+        if groups is None:
+            self._step(given)
+        else:
+            fused_adam(groups, given)
+            self.noticed()
 
-    def _step(self, parameters: list[Tensor]) -> None:
+    def groups(self, parameters: list[Tensor]) -> list[AdamGroup] | None:
+        """What the fused Adam works on; None if these parameters have another optimizer."""
+        optimizers = self._optimizers(parameters)
+        return adam_groups(optimizers, parameters) if optimizers else None
+
+    def settings(self) -> list[Any]:
+        """What changes when someone changes the optimizer: looked at before every compiled step."""
+        if isinstance(self.optim, Optimizer):
+            return _settings(self.optim)
+        return [_settings(optimizer) for optimizer in self.optim.optim_objs.values()]
+
+    def noticed(self) -> None:
+        """Let schedulers see that a step was taken."""
+        if isinstance(self.optim, Optimizer):
+            self.optim._opt_called = True  # type: ignore[attr-defined]
+
+    def _step(self, gradients: dict[Tensor, Tensor]) -> None:
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
         if isinstance(self.optim, PyroOptim):
-            self.optim(parameters)
+            self.optim(list(gradients))
         else:
             self.optim.step()
+        for parameter in gradients:
+            parameter.grad = None
 
-    def _optimizers(self, parameters: list[Tensor]) -> list[Optimizer]:
-        """The torch optimizers at work; none where Pyro has not made them yet or wraps them."""
+    def _optimizers(self, parameters: list[Tensor]) -> list[Any]:
+        """The torch optimizers at work; none where Pyro has not made them yet, clips, or wraps them."""
         if isinstance(self.optim, Optimizer):
             found = [self.optim]
         else:
-            made = self.optim.optim_objs
-            if not all(p in made and self.optim.grad_clip[p] is None for p in parameters):
+            made, clip = self.optim.optim_objs, self.optim.grad_clip
+            if not all(p in made and clip[p] is None for p in parameters):
                 return []
             found = [made[p] for p in parameters]
         for optimizer in found:
@@ -75,90 +86,26 @@ class Update:
         return found
 
 
-def choose_fused(optimizer: Optimizer) -> None:
-    """Choose the fused kernel where an Adam leaves the choice open and its state fits the kernel."""
-    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
-        return
-    if any(state["step"].dtype != torch.float32 for state in optimizer.state.values() if state):
-        return
-    for group in optimizer.param_groups:
-        is_open = group["fused"] is None and group["foreach"] is None
-        plain = not (group["capturable"] or group["differentiable"])
-        fits = all(
-            p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in group["params"]
-        )
-        if is_open and plain and fits and not isinstance(group["lr"], Tensor):
-            group["fused"] = True
+def _settings(optimizer: Any) -> list[Any]:
+    if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        return [id(optimizer)]
+    return [
+        id(optimizer.state),
+        len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks),
+        *[
+            (g["lr"], g["betas"], g["eps"], g["weight_decay"], g["maximize"], len(g["params"]))
+            for g in optimizer.param_groups
+        ],
+    ]
 
 
-def adam_groups(
-    optimizers: Iterable[Optimizer],
-) -> dict[tuple[Any, ...], list[list[Tensor]]] | None:
-    """The parameters of fused Adams with their gradients and state, by their settings.
+def clipped(gradients: Sequence[Tensor], largest: float) -> list[Tensor]:
+    """Gradients scaled down together so that their norm is at most ``largest``.
 
-    Returns:
-        For each combination of settings the lists that the kernel takes; None if some optimizer is
-        another, has hooks, or has not made its state yet.
+    Example:
+        >>> clipped([torch.tensor([3.0]), torch.tensor([4.0])], 1.0)
+        [tensor([0.6000]), tensor([0.8000])]
     """
-    groups: dict[tuple[Any, ...], list[list[Tensor]]] = {}
-    count = 0
-    for optimizer in optimizers:
-        count += 1
-        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
-            return None
-        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-            return None
-        for group in optimizer.param_groups:
-            if group["fused"] is not True or group["amsgrad"] or isinstance(group["lr"], Tensor):
-                return None
-            settings = (
-                group["lr"],
-                group["betas"],
-                group["weight_decay"],
-                group["eps"],
-                group["maximize"],
-                type(optimizer) is torch.optim.AdamW,
-            )
-            lists = groups.setdefault(settings, [[], [], [], [], []])
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = optimizer.state.get(parameter)
-                if not state:
-                    return None
-                parts = (
-                    parameter,
-                    parameter.grad,
-                    state["exp_avg"],
-                    state["exp_avg_sq"],
-                    state["step"],
-                )
-                for some, part in zip(lists, parts, strict=True):
-                    some.append(part)
-    return groups if count else None
-
-
-@torch.no_grad()
-def fused_adam(groups: dict[tuple[Any, ...], list[list[Tensor]]]) -> None:
-    """One step of Adam: what ``torch.optim.Adam(fused=True).step()`` computes, to the bit."""
-    for settings, (parameters, gradients, averages, squares, steps) in groups.items():
-        if not parameters:
-            continue
-        lr, (beta1, beta2), weight_decay, eps, maximize, decoupled = settings
-        torch._foreach_add_(steps, 1)
-        kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        kernel(
-            parameters,
-            gradients,
-            averages,
-            squares,
-            [],
-            steps,
-            lr=lr,
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=weight_decay,
-            eps=eps,
-            amsgrad=False,
-            maximize=maximize,
-        )
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
+    return [gradient * factor for gradient in gradients]
