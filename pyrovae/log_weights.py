@@ -63,10 +63,9 @@ def run_particles(
         ValueError: the programs have no per-datapoint terms, for the reason the message gives.
     """
     cut = Cut(layout, detach=draws == "values")
-    guide_run, model_run = guide, model
-    if layout.enumerated:
-        guide_run = EnumMessenger(layout.particle_dim - 1)(guide)
-        model_run = EnumMessenger()(model)
+    # Always: a program may enumerate a site in one call and observe it in the next.
+    guide_run = EnumMessenger(layout.particle_dim - 1)(guide)
+    model_run = EnumMessenger()(model)
     with own_parameters(model, guide):
         with ExitStack() as handlers:
             if draws != "graph":

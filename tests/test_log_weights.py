@@ -297,6 +297,58 @@ def tutorial():
     return vae.model, vae.guide
 
 
+def side_by_side(one, other):
+    """Concatenation along the last dimension, with the others broadcast."""
+    shape = torch.broadcast_shapes(one.shape[:-1], other.shape[:-1])
+    return torch.cat([part.expand(shape + part.shape[-1:]) for part in (one, other)], -1)
+
+
+class SemiSupervised(PyroModule):
+    """A VAE with a class that is observed in some calls and enumerated in others, as in Pyro's tutorial."""
+
+    def __init__(self):
+        super().__init__()
+        self.classify = nn.Linear(1, 3).double()
+        self.encode = nn.Linear(4, 4).double()
+        self.decode = nn.Linear(5, 1).double()
+
+    def model(self, x, y=None):
+        with pyro.plate("data", len(x), dim=-1):
+            flat = dist.OneHotCategorical(logits=x.new_zeros(len(x), 3))
+            y = pyro.sample("y", flat, obs=y)
+            z = pyro.sample("z", normal(x.new_zeros(len(x), 2)).to_event(1))
+            decoded = self.decode(side_by_side(z, y))
+            pyro.sample("x", normal(decoded).to_event(1), obs=x[:, None])
+
+    def guide(self, x, y=None):
+        with pyro.plate("data", len(x), dim=-1):
+            if y is None:
+                found = dist.OneHotCategorical(logits=self.classify(x[:, None]))
+                y = pyro.sample("y", found, infer=ENUMERATE)
+            loc, raw = self.encode(side_by_side(x[:, None], y)).split(2, -1)
+            pyro.sample("z", dist.Normal(loc, raw.exp()).to_event(1))
+
+
+def semi_supervised():
+    torch.manual_seed(4)
+    module = SemiSupervised()
+    return module.model, module.guide
+
+
+def test_a_class_may_be_observed_in_one_call_and_enumerated_in_the_next():
+    module = SemiSupervised()
+    y = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0, 1]]
+    objective, again = ELBO(), ELBO()
+    for labels in (y, None, y):
+        stock = TraceEnum_ELBO(max_plate_nesting=1)
+        torch.manual_seed(0)
+        expected = stock.loss(module.model, module.guide, X, labels)
+        for each in (objective, again):
+            torch.manual_seed(0)
+            came = each.loss(module.model, module.guide, X, labels)
+            assert came == pytest.approx(expected, abs=1e-10)
+
+
 def other_name():
     """A data plate of another name."""
 
@@ -328,8 +380,15 @@ PROGRAMS = [
     other_name,
     enumerated_in_guide,
     two_enumerated,
+    semi_supervised,
 ]
-ENUMERATED = {enumerated_inside, enumerated_in_guide, two_enumerated, hidden_markov}
+ENUMERATED = {
+    semi_supervised,
+    enumerated_inside,
+    enumerated_in_guide,
+    two_enumerated,
+    hidden_markov,
+}
 
 
 @pytest.mark.parametrize("make", PROGRAMS, ids=lambda make: make.__name__)

@@ -7,6 +7,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
+from pyro.nn import PyroModule, PyroSample
 from torch import nn
 
 from pyrovae.objectives import CIWAE, ELBO, IWAE, MIWAE, TVO, VRIWAE, FreeBits, Renyi, WakeSleep
@@ -210,6 +214,48 @@ def test_wake_sleep_refuses_a_guide_with_shared_latents():
     for objective in (WakeSleep(num_particles=2), TVO(num_particles=2)):
         with pytest.raises(ValueError, match="sites outside the data plate"):
             objective.differentiable_loss(programs.model, programs.guide)
+
+
+class BayesianDecoder(PyroModule):
+    """A linear decoder whose weights have a prior, with Pyro's automatic guide for them and an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = PyroModule[nn.Linear](2, 3).double()
+        prior = dist.Normal(torch.zeros(3, 2).double(), 1.0).to_event(2)
+        self.linear.weight = PyroSample(prior)
+
+    def forward(self, x):
+        weight, bias = self.linear.weight, self.linear.bias
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ weight.mT + bias, 1.0).to_event(1), obs=x)
+
+
+def test_a_prior_over_the_weights_of_a_decoder():
+    torch.manual_seed(0)
+    x, model, encoder = torch.randn(5, 3).double(), BayesianDecoder(), nn.Linear(3, 2).double()
+    shared = AutoNormal(poutine.block(model, expose=["linear.weight"]), init_scale=0.1)
+
+    def guide(x):
+        shared(x)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(encoder(x), 0.8).to_event(1))
+
+    shared(x)  # its first call makes its parameters
+    torch.manual_seed(1)
+    expected = Trace_ELBO().loss(model, guide, x)
+    torch.manual_seed(1)
+    assert ELBO().loss(model, guide, x) == pytest.approx(expected, abs=1e-10)
+    parameters = [*model.parameters(), *shared.parameters(), *encoder.parameters()]
+    for objective in (IWAE(gradient="dreg"), IWAE(gradient="score")):
+        loss = objective.differentiable_loss(model, guide, x)
+        assert all(g.abs().sum() > 0 for g in torch.autograd.grad(loss, parameters))
+    means = [
+        -torch.tensor([each.loss(model, guide, x) for _ in range(50)]).mean()
+        for each in (ELBO(), IWAE(num_particles=20))
+    ]
+    assert means[1] > means[0]
 
 
 def test_a_prior_over_the_weights_of_a_mixture():
