@@ -8,6 +8,21 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A bound as a function of the number of particles.
+
+    Attributes:
+        num_particles: (S,), from 1 upwards.
+        value: (S, B), the bound of each datapoint, in nats.
+        standard_error: (S, B), in nats.
+    """
+
+    num_particles: Tensor
+    value: Tensor
+    standard_error: Tensor
+
+
+@dataclass(frozen=True)
 class Evidence:
     """An estimate of log p(x) for each datapoint.
 
@@ -16,14 +31,20 @@ class Evidence:
     Attributes:
         value: (B,), log p(x) in nats.
         standard_error: (B,), of ``value``, in nats; 0 where it is exact.
-        cost: evaluations of the model per datapoint.
+        cost: evaluations of the model per datapoint; a gradient counts as one.
         log_weights: (K, B) in nats, where the estimator has them and was asked to keep them.
+        curve: the bound at smaller numbers of particles, where the estimator has one.
+        upper: (B,), an upper bound of the same quantity in nats, where the estimator has one.
+        upper_standard_error: (B,), of ``upper``.
     """
 
     value: Tensor
     standard_error: Tensor
     cost: int
     log_weights: Tensor | None = None
+    curve: Curve | None = None
+    upper: Tensor | None = None
+    upper_standard_error: Tensor | None = None
 
     def mean(self) -> tuple[float, float]:
         """The mean over datapoints in nats per datapoint, and its standard error.

@@ -1,4 +1,4 @@
-"""The exact evidence, of a model that knows it."""
+"""The exact evidence, of a model that has it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence_result import Evidence
-from pyrovae.programs import ExactModel, Program
+from pyrovae.joint import density, draws
+from pyrovae.particle_blocks import no_guide
+from pyrovae.programs import ExactModel, Program, own_parameters
+from pyrovae.sites import find_layout
 
 
 class Exact:
-    r"""The exact log p(x), where the model has it in closed form.
+    r"""The exact log p(x): in closed form, or by summing out latents that are all enumerated.
+
+    .. math:: p(x) = \sum_z p(x, z)
 
     Raises:
-        TypeError: the model has no closed form.
+        TypeError: the model has no closed form, and a latent that is not enumerated.
 
-    Source: the model's own ``exact_log_evidence``.
+    Source: the model's own ``exact_log_evidence``; Tensor variable elimination for plated factor graphs
+    (Obermeyer et al., 2019) for the sums.
 
     How to read it: every estimator must agree with it within its standard error.
 
@@ -33,9 +39,21 @@ class Exact:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Log p(x) of each row of ``x`` (B, D), with standard error 0."""
-        if not isinstance(model, ExactModel):
-            raise TypeError(
-                f"{type(model).__name__} has no closed-form evidence: use evidence.ImportanceSampling"
-            )
-        value = model.exact_log_evidence(x).double()
+        if isinstance(model, ExactModel):
+            value = model.exact_log_evidence(x).double()
+        else:
+            value = _summed_out(model, x, kwargs)
         return Evidence(value, torch.zeros_like(value), cost=1)
+
+
+def _summed_out(model: Program, x: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    layout = find_layout(model, no_guide, (x,), kwargs)
+    with torch.random.fork_rng(), own_parameters(model):
+        left = sorted(draws(model, (x,), kwargs, num_particles=1, layout=layout).values)
+        if left:
+            raise TypeError(
+                f"{type(model).__name__} has no closed-form evidence, and its latent "
+                f"{', '.join(map(repr, left))} is not enumerated: use evidence.ImportanceSampling, or "
+                "evidence.Quadrature for one or two dimensions"
+            )
+        return density(model, {}, (x,), kwargs, layout=layout).joint[0].double()

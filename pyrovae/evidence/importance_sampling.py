@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyrovae.evidence_result import Evidence
-from pyrovae.log_weights import run_particles
+from pyrovae.moments import LogMoments
+from pyrovae.particle_blocks import score
 from pyrovae.programs import Program
 from pyrovae.sites import find_layout
 
@@ -22,8 +22,8 @@ class ImportanceSampling:
 
     Args:
         num_particles: K, draws per datapoint.
-        chunk_size: how many are drawn at once, which bounds the memory; 100 by default. Every K and every
-            chunk size draws exactly K.
+        chunk_size: how many are scored at once, which bounds the memory; chosen by the size of the batch
+            if None. Every chunk size has the same draws, exactly K of them.
         keep: whether to return the log-weights too, (K, B).
 
     Raises:
@@ -46,17 +46,16 @@ class ImportanceSampling:
     """
 
     def __init__(
-        self, *, num_particles: int = 1000, chunk_size: int = 100, keep: bool = False
+        self, *, num_particles: int = 1000, chunk_size: int | None = None, keep: bool = False
     ) -> None:
-        if num_particles < 1 or chunk_size < 1:
+        if num_particles < 1 or (chunk_size is not None and chunk_size < 1):
             raise ValueError(
                 f"num_particles is {num_particles} and chunk_size {chunk_size}: each must be at least 1"
             )
         self.num_particles = num_particles
-        self.chunk_size = min(chunk_size, num_particles)
+        self.chunk_size = chunk_size
         self.keep = keep
 
-    @torch.no_grad()
     def __call__(
         self, model: Program, guide: Program, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
@@ -64,48 +63,22 @@ class ImportanceSampling:
         layout = find_layout(model, guide, (x,), kwargs)
         kept: list[Tensor] = []
         total = LogMoments()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for start in range(0, self.num_particles, self.chunk_size):
-                count = min(self.chunk_size, self.num_particles - start)
-                log_weights = run_particles(
-                    model, guide, (x,), kwargs, num_particles=count, layout=layout
-                ).log_weights
-                total.add(log_weights)
-                if self.keep:
-                    kept.append(log_weights)
+
+        def add(log_weights: Tensor) -> None:
+            total.add(log_weights)
+            if self.keep:
+                kept.append(log_weights)
+
+        score(
+            model,
+            guide,
+            x,
+            kwargs,
+            add,
+            num_particles=self.num_particles,
+            chunk_size=self.chunk_size,
+            layout=layout,
+            seed=seed,
+        )
         value, error = total.result()
         return Evidence(value, error, self.num_particles, torch.cat(kept) if self.keep else None)
-
-
-class LogMoments:
-    """Log-mean-exp of log-weights and its standard error, in float64, in one pass over chunks."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.log_sum: Tensor | None = None
-        self.log_sum_squares: Tensor | None = None
-
-    def add(self, log_weights: Tensor) -> None:
-        """Take in a chunk (k, B)."""
-        log_weights = log_weights.double()
-        self.count += len(log_weights)
-        log_sum, log_squares = log_weights.logsumexp(0), (2.0 * log_weights).logsumexp(0)
-        if self.log_sum is None or self.log_sum_squares is None:
-            self.log_sum, self.log_sum_squares = log_sum, log_squares
-        else:
-            self.log_sum = torch.logaddexp(self.log_sum, log_sum)
-            self.log_sum_squares = torch.logaddexp(self.log_sum_squares, log_squares)
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        """Log of the mean weight (B,), and its standard error by the delta method (B,), in nats."""
-        if self.log_sum is None or self.log_sum_squares is None:
-            raise ValueError("no log-weights were added")
-        value = self.log_sum - math.log(self.count)
-        if self.count == 1:
-            return value, torch.full_like(value, math.inf)
-        # Relative variance of the weights: E w^2 / (E w)^2 - 1, never below 0 by rounding.
-        relative = (
-            (self.log_sum_squares - math.log(self.count) - 2.0 * value).expm1().clamp(min=0.0)
-        )
-        return value, (relative / (self.count - 1)).sqrt()

@@ -24,7 +24,9 @@ def fitted(covariance, **settings):
         5, covariance_type=NAMES[covariance], reg_covar=1e-3, max_iter=5, tol=0, random_state=0
     )
     reference.fit(x)
-    model = GaussianMixture(64, components=5, covariance=covariance, floor=1e-3, **settings).double()
+    model = GaussianMixture(
+        64, components=5, covariance=covariance, floor=1e-3, **settings
+    ).double()
     parameters = (reference.weights_, reference.means_, reference.covariances_)
     model.set_parameters(*map(torch.as_tensor, parameters))
     return torch.as_tensor(x), reference, model
@@ -111,7 +113,7 @@ def test_enumeration_gives_the_exact_evidence_without_a_guide():
     model, x = GaussianMixture(4, components=3).double(), torch.randn(6, 4, dtype=torch.float64)
     elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
     loss = elbo.loss(model, lambda x: None, x)
-    assert loss == pytest.approx(-float(model.exact_log_evidence(x).sum()), rel=1e-10)
+    assert loss == pytest.approx(-model.exact_log_evidence(x).sum().item(), rel=1e-10)
 
 
 def test_impossible_settings_are_refused():
