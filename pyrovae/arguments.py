@@ -12,6 +12,7 @@ from pyrovae.dataset import Part as PartName
 from pyrovae.experiment import configuration
 from pyrovae.grid import BASE, grid
 from pyrovae.options import parse
+from pyrovae.plain_arguments import add_checkpoints
 from pyrovae.run_folder import RunFolder
 
 PRINT = "--print_config"
@@ -22,13 +23,20 @@ def fit(words: Sequence[str]) -> tuple[Config, Namespace]:
 
     def others(parser: ArgumentParser) -> None:
         _common(parser, "results")
+        add_checkpoints(parser)
+        parser.add_argument(
+            "--resume",
+            metavar="RUN",
+            type=str,
+            help="go on with the run in this folder, as it began",
+        )
         parser.add_argument(PRINT, action="store_true", help="print the configuration, run nothing")
 
     about = "Fit one model and score it on rows it has not seen."
     # The parser's own action of that name would print its view of the options, not the configuration.
     kept = [word for word in words if word != PRINT]
     config, other = parse("pyrovae fit", about, kept, others)
-    other.print_config = PRINT in words
+    other.print_config, other.goes_on = PRINT in words, False
     return config, other
 
 

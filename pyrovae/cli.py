@@ -6,16 +6,15 @@ What needs torch is imported when the subcommand is known, so that help does not
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyrovae
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
-    from pyrovae.records import OutputFolder
+    from pyrovae.records import OutputFolder, RunFolder
 
 HELP = f"""\
 usage: pyrovae COMMAND ...
@@ -43,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``pyrovae``; by default those of this process.
 
     Returns:
-        The exit status: 0, 1 if a run failed, 2 for a mistake in what was asked, 130 after Ctrl-C.
+        The exit status: 0, 1 if a run failed, 2 for a mistake in what was asked, 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--traceback" in words or os.environ.get("PYROVAE_DEBUG", "") not in ("", "0")
@@ -63,16 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
+    from pyrovae.interrupts import terminable
     from pyrovae.notes import Notes
 
     try:
-        with Notes(_say_above):
+        with Notes(_say_above), terminable():
             return COMMANDS[command](words)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         _say("\nStopped. What was finished is kept; run the same command again to go on.")
-        return 130
+        return _status(interrupt)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -91,23 +92,33 @@ def fit(words: Sequence[str]) -> int:
     """Fit one model."""
     from pyrovae import report
     from pyrovae.arguments import fit as read
-    from pyrovae.experiment import run
+    from pyrovae.experiment import configuration, run
+    from pyrovae.plain_arguments import resume as read_resume
+    from pyrovae.plain_arguments import resumes
     from pyrovae.records import OutputFolder
+    from pyrovae.resume import Keeping
 
-    config, other = read(words)
-    if other.print_config:
-        print(config.to_yaml(), end="")
-        return 0
-    output = OutputFolder.claim(other.output)
-    folder = output.run(config.run_name)
+    if resumes(words):
+        folder, other = read_resume(words)
+        config = configuration(folder).complete()
+    else:
+        config, other = read(words)
+        if other.print_config:
+            print(config.to_yaml(), end="")
+            return 0
+        folder = OutputFolder.claim(other.output).run(config.run_name)
     record = folder.finished(config.to_yaml())
     if record is not None:
         _say(f"This very run was finished before: {folder.path}")
     else:
-        record = run(config, folder, progress=not other.quiet)
+        keeping = Keeping(other.checkpoint_steps, other.checkpoint_seconds, other.goes_on)
+        try:
+            record = run(config, folder, progress=not other.quiet, keeping=keeping)
+        except KeyboardInterrupt as interrupt:
+            return _stopped_fit(folder, interrupt)
     print(report.table([record]))
     _say(f"Everything of the run: {folder.path}")
-    _say(f"A page with its pictures: pyrovae report {output.path}")
+    _say(f"A page with its pictures: pyrovae report {folder.path.parent.parent}")
     return 0
 
 
@@ -134,8 +145,9 @@ def compare(words: Sequence[str]) -> int:
     output = OutputFolder.claim(other.output)
     try:
         records = sweep.compare(configs, output, jobs=other.jobs, progress=not other.quiet)
-    except KeyboardInterrupt:
-        return _stopped(output, len(configs))
+    except KeyboardInterrupt as interrupt:
+        _stopped(output, len(configs))
+        return _status(interrupt)
     print(report.table(records))
     _say(f"The page: {report.write(output.path)}")
     failed = [record for record in records if record["status"] != "finished"]
@@ -146,15 +158,11 @@ def compare(words: Sequence[str]) -> int:
 
 def make_report(words: Sequence[str]) -> int:
     """Make the table and the page again."""
-    from jsonargparse import ArgumentParser
-
     from pyrovae import report
+    from pyrovae.plain_arguments import report as read
     from pyrovae.records import OutputFolder
 
-    about = "Make the table and the page again from what runs wrote; needs no torch."
-    parser = ArgumentParser(prog="pyrovae report", description=about, exit_on_error=False)
-    parser.add_argument("output", type=str, help="folder that compare or fit wrote to")
-    output = OutputFolder.open(_plain_arguments(parser, words).output)
+    output = OutputFolder.open(read(words).output)
     print(report.table(output.records()))
     _say(f"The page: {report.write(output.path)}")
     return 0
@@ -162,38 +170,36 @@ def make_report(words: Sequence[str]) -> int:
 
 def list_parts(words: Sequence[str]) -> int:
     """List the parts there are."""
-    from jsonargparse import ArgumentParser
-
     from pyrovae import listing
+    from pyrovae.plain_arguments import list_parts as read
 
-    parser = ArgumentParser(
-        prog="pyrovae list", description="The parts there are, by public name.", exit_on_error=False
-    )
-    parser.add_argument("kind", nargs="*", help=f"only these: {', '.join(listing.KINDS)}")
-    parser.add_argument("--long", action="store_true", help="with every option")
-    found = _plain_arguments(parser, words)
+    found = read(words, list(listing.KINDS))
     print(listing.listing(found.kind, long=found.long))
     return 0
 
 
-def _plain_arguments(parser: ArgumentParser, words: Sequence[str]) -> Any:
-    """Parse the arguments of a command that has no parts to choose."""
-    import argparse
-
-    try:
-        return parser.parse_args(list(words))
-    except argparse.ArgumentError as error:
-        raise ValueError(f"{' '.join(str(error).split())}; see {parser.prog} --help") from error
-
-
-def _stopped(output: OutputFolder, total: int) -> int:
+def _stopped(output: OutputFolder, total: int) -> None:
     """Say what is kept after Ctrl-C in a comparison, and how to go on."""
     kept = sum(record["status"] == "finished" for record in output.records())
     _say(
         f"\nStopped. {kept} of {total} runs are finished and kept in {output.path}; "
         "run the same command again to go on."
     )
-    return 130
+
+
+def _stopped_fit(folder: RunFolder, interrupt: KeyboardInterrupt) -> int:
+    """Say what is kept after Ctrl-C or SIGTERM in a fit, and how to go on."""
+    if folder.has_checkpoints:
+        _say(f"\nStopped; a checkpoint is written. Go on with: pyrovae fit --resume {folder.path}")
+    else:
+        _say("\nStopped before the first checkpoint; run the same command again.")
+    return _status(interrupt)
+
+
+def _status(interrupt: KeyboardInterrupt) -> int:
+    """130 after Ctrl-C, 143 after SIGTERM, as shells have it."""
+    terminated = getattr(interrupt, "signal", signal.SIGINT) == signal.SIGTERM
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def _say(sentence: str) -> None:

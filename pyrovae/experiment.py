@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyrovae import checkpoint
 from pyrovae.config import Config, Part
 from pyrovae.dataset import DataSet
 from pyrovae.dataset import Part as PartName
 from pyrovae.evaluation import Evaluation, evaluate
-from pyrovae.feed import check_together, feed
+from pyrovae.feed import Initialised, check_together, feed, place
 from pyrovae.fit import fit
+from pyrovae.folder_lock import FolderLock
 from pyrovae.history import History
 from pyrovae.parts import build
 from pyrovae.pictures import pictures
 from pyrovae.plain import whole_number
 from pyrovae.progress import Measurement, MetricsLog
 from pyrovae.records import Record, RunFolder
+from pyrovae.resume import Keeping, ResumeError
 from pyrovae.run_record import failure, label, success
-
-
-@runtime_checkable
-class Initialised(Protocol):
-    """A model that looks at the data before training begins."""
-
-    def initialise(self, x: Tensor, seed: int = 0) -> Any:
-        """Choose parameters to start from, from rows ``x`` (N, D)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Experiment:
             if isinstance(getattr(model, "latent", None), int):
                 sizes["latent"] = model.latent
             guide = _make(config.guide, "guide", **sizes, model=model)
-        _place(config.device, model, guide)
+        place(config.device, model, guide)
         check_together(feed(data, None, model, guide), model, guide, config.fit["batch_size"])
         return cls(config, data, model, guide, objective, estimator)
 
@@ -79,10 +72,13 @@ class Experiment:
         progress: bool = True,
         label: str = "fit",
         on_epoch: Callable[[Measurement], None] | None = None,
+        folder: RunFolder | None = None,
+        keeping: Keeping | None = None,
     ) -> History:
         """Initialise and fit; the parts hold the best parameters afterwards."""
-        config = self.config
-        if isinstance(self.model, Initialised):
+        config, keeping = self.config, keeping or Keeping()
+        begun = folder is not None and folder.has_checkpoints
+        if isinstance(self.model, Initialised) and not begun:
             self.model.initialise(self.data.fixed("train").to(config.device), seed=config.seed)
         schedule = config.scheduler
         return fit(
@@ -96,6 +92,10 @@ class Experiment:
             progress=progress,
             label=label,
             on_epoch=on_epoch,
+            run_dir=None if folder is None else folder.checkpoints_path,
+            resume=False if folder is None else keeping.resume,
+            checkpoint_steps=keeping.steps,
+            checkpoint_seconds=keeping.seconds,
             **config.fit,
         )
 
@@ -118,6 +118,7 @@ def run(
     *,
     progress: bool = True,
     on_epoch: Callable[[Measurement], None] | None = None,
+    keeping: Keeping | None = None,
 ) -> Record:
     """Build, fit, evaluate and record one run.
 
@@ -126,25 +127,32 @@ def run(
         folder: where to write it; None writes nothing.
         progress: show a bar.
         on_epoch: called with a `Measurement` at the end of every epoch.
+        keeping: when checkpoints are written, and whether to go on from one.
 
     Returns:
         The record of the finished run; bounds in nats per datapoint.
 
     Raises:
         Exception: whatever stopped the run. Before training began, nothing was written; after that the
-            folder holds a record of the failure.
+            folder holds a record of the failure. KeyboardInterrupt leaves a checkpoint and no record.
     """
-    experiment = Experiment.build(config)
+    experiment, keeping = Experiment.build(config), keeping or Keeping()
     config = experiment.config
-    name = config.run_name if folder is None else folder.name
-    if folder is not None:
-        folder.start(config.to_yaml())
-    try:
-        return _carry_out(experiment, name, folder, progress, on_epoch)
-    except Exception as error:
-        if folder is not None:
-            folder.write_record(failure(config, name, error))
-        raise
+    if folder is None:
+        return _carry_out(experiment, config.run_name, None, progress, on_epoch, keeping)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder.path):
+        folder.start(config.to_yaml(), resume=bool(keeping.resume))
+        try:
+            record = _carry_out(experiment, folder.name, folder, progress, on_epoch, keeping)
+        except ResumeError:
+            raise
+        except Exception as error:
+            with suppress(OSError):  # what went wrong first is what is to be told
+                folder.write_record(failure(config, folder.name, error))
+            raise
+        folder.remove_checkpoints()
+    return record
 
 
 def configuration(folder: RunFolder) -> Config:
@@ -184,6 +192,7 @@ def _carry_out(
     folder: RunFolder | None,
     progress: bool,
     on_epoch: Callable[[Measurement], None] | None,
+    keeping: Keeping,
 ) -> Record:
     config = experiment.config
     with MetricsLog(folder) as metrics:
@@ -194,7 +203,13 @@ def _carry_out(
                 on_epoch(at)
 
         began = time.perf_counter()
-        history = experiment.train(progress=progress, label=label(config), on_epoch=each_epoch)
+        history = experiment.train(
+            progress=progress,
+            label=label(config),
+            on_epoch=each_epoch,
+            folder=folder,
+            keeping=keeping,
+        )
         trained = time.perf_counter()
     evaluation = experiment.evaluate()
     record = success(
@@ -203,7 +218,7 @@ def _carry_out(
         experiment.data.describe(),
         history,
         evaluation.summary(),
-        train_seconds=trained - began,
+        train_seconds=max(trained - began, float(history.seconds[-1])),
         evaluate_seconds=time.perf_counter() - trained,
     )
     if folder is not None:
@@ -215,20 +230,6 @@ def _carry_out(
         folder.write_arrays(drawn | evaluation.arrays())
         folder.write_record(record)
     return record
-
-
-def _place(device: str, *modules: torch.nn.Module) -> None:
-    """Move modules to a device.
-
-    Raises:
-        ValueError: there is no such device here.
-    """
-    try:
-        for module in modules:
-            module.to(device)
-    except (RuntimeError, AssertionError) as error:
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"The device {device!r} cannot be used: {why}") from error
 
 
 def _make(part: Part, kind: str, **available: Any) -> Any:

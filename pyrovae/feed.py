@@ -36,6 +36,15 @@ class Choosy(Protocol):
         ...
 
 
+@runtime_checkable
+class Initialised(Protocol):
+    """A model that looks at the data before training begins."""
+
+    def initialise(self, x: Tensor, seed: int = 0) -> Any:
+        """Choose parameters to start from, from rows ``x`` (N, D)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Feed:
     """Training rows on the device and in the precision of the programs.
@@ -144,6 +153,20 @@ def modules(**programs: Program) -> dict[str, nn.Module]:
     """The modules among programs, by name; a method of a module stands for the module."""
     owners = {name: modules_of(program) for name, program in programs.items()}
     return {name: found[0] for name, found in owners.items() if found}
+
+
+def place(device: str, *modules: nn.Module) -> None:
+    """Move modules to a device.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    try:
+        for module in modules:
+            module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"The device {device!r} cannot be used: {why}") from error
 
 
 def _common_arguments(model: Program, guide: Program) -> frozenset[str]:

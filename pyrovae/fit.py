@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import ExitStack
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -19,21 +18,19 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
 from pyrovae.batches import Batches
-from pyrovae.checkpoint_folder import CheckpointFolder
 from pyrovae.feed import Data, Feed, check_together, feed, modules
 from pyrovae.fit_state import FitState
 from pyrovae.history import History
 from pyrovae.loop import Trainer
 from pyrovae.objectives import ELBO
-from pyrovae.optimizer_state import use_own_options
 from pyrovae.programs import Program
 from pyrovae.progress import FitProgress, Measurement
 from pyrovae.randomness import own_randomness
+from pyrovae.resume import Resume, folder_of, take_up
 from pyrovae.seeds import generator_from
-from pyrovae.setting import describe, differences
+from pyrovae.setting import describe
 from pyrovae.svi import SVI, Level
 
-Resume = bool | Literal["anyway"]
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 
 
@@ -85,7 +82,8 @@ def fit(
         validation: (M, D) validation rows where ``data`` is an array.
         seed: of the order of the data, its noise, and the particles.
         progress: show a bar on standard error.
-        on_epoch: called with a `Measurement` at the end of every epoch.
+        on_epoch: called with a `Measurement` at the end of every epoch; after a resume, with those before
+            it first.
         label: what the bar says is being fitted.
         run_dir: a folder for checkpoints: the last two and the best parameters, safetensors and JSON. With
             one, Ctrl-C and SIGTERM finish the step and write a checkpoint; a second one stops at once.
@@ -106,6 +104,7 @@ def fit(
             `pyrovae.non_finite.NonFiniteError`, which says where; the step was not applied.
         OSError: a checkpoint could not be written; the one before it is intact.
         KeyboardInterrupt: a signal, after a checkpoint was written.
+        ResumeError: a `ValueError`; the fit cannot go on as it began, and the sentence says why.
 
     Example:
         >>> import pyrovae
@@ -117,12 +116,12 @@ def fit(
     """
     _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
     generator_from(seed)  # refuses what is no seed
-    folder = _folder(run_dir, resume, checkpoint_steps, checkpoint_seconds)
+    folder = folder_of(run_dir, resume, checkpoint_steps, checkpoint_seconds)
     source = feed(data, validation, model, guide)
     _check_patience(patience, source)
     rounds = -(-source.rows // batch_size)
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
-    with own_randomness(seed, source.device), folder or nullcontext():
+    with own_randomness(seed, source.device), ExitStack() as stack:
         check_together(source, model, guide, batches.batch_size)
         tensors, optimizer = _optimizer(model, guide, optim)
         steps = epochs * rounds
@@ -142,50 +141,11 @@ def fit(
         state = FitState(svi, batches, schedule, tensors, total)
         trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting)
         if folder is not None:
-            _take_up(trainer, folder, resume)
+            take_up(trainer, stack.enter_context(folder), resume)
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
             shown.step(state.steps)
+            shown.again(state.measured)
             return trainer.run(shown)
-
-
-def _folder(
-    path: str | os.PathLike[str] | None, resume: Resume, steps: int | None, seconds: float | None
-) -> CheckpointFolder | None:
-    if resume not in (True, False, "anyway"):
-        raise ValueError(f"resume must be True, False or 'anyway'; got {resume!r}")
-    if steps is not None:
-        _check_options(checkpoint_steps=steps)
-    if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
-        raise ValueError(f"checkpoint_seconds must be a number of at least 0; got {seconds!r}")
-    if path is None:
-        if resume:
-            raise TypeError("resume needs run_dir=..., the folder that holds the checkpoints")
-        return None
-    return CheckpointFolder(Path(path), steps=steps, seconds=seconds)
-
-
-def _take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
-    """Go on from the newest checkpoint, if there is one, and if that is what is wanted."""
-    if not resume and folder.manifests():
-        raise ValueError(
-            f"{folder.path} holds checkpoints of an earlier fit: say resume=True to go on with it, or name "
-            "another folder"
-        )
-    found = folder.newest()
-    if found is None:
-        return
-    tensors, metadata = found
-    if metadata.get("of") != "a fit" or not isinstance(metadata.get("setting"), dict):
-        raise ValueError(f"the newest checkpoint in {folder.path} is not one of a fit")
-    differing = differences(metadata["setting"], trainer.setting)
-    if differing and resume != "anyway":
-        raise ValueError(
-            f"this fit cannot go on to the bit as it began: {'; '.join(differing.values())}. Make these "
-            "alike, or say resume='anyway' to go on with what is there now"
-        )
-    trainer.resume(tensors, metadata["state"], convert="precision" in differing)
-    changed = {k.partition(".")[2] for k in differing if k.startswith("optimiser.")}
-    use_own_options(trainer.state.svi.optim, changed, trainer.state.scheduler)
 
 
 def _objective(objective: PyroELBO | None) -> PyroELBO:

@@ -81,9 +81,7 @@ class FitState:
         return tensors, found
 
     @torch.no_grad()
-    def put(
-        self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, convert: bool = False
-    ) -> None:
+    def put(self, tensors: Mapping[str, Tensor], plain: Any, *, convert: bool = False) -> None:
         """Go back, or on, to what `read` returned.
 
         Args:
@@ -95,7 +93,7 @@ class FitState:
             ValueError: it is the state of another fit; nothing was changed unless the sentence is about
                 the optimiser, the schedule or the objective.
         """
-        nested = unpack(dict(plain), tensors)
+        nested = unpack(plain, tensors)
         named = self.named()
         _check_fits(nested, tensors, named, convert)
         self.batches.load_state_dict(nested["batches"])
@@ -132,6 +130,8 @@ def _check_fits(
     convert: bool,
 ) -> None:
     """Refuse a state that is whole but not of this fit, or that no fit would have written."""
+    if not isinstance(nested, dict):
+        raise ValueError("this is not the state of a fit")
     wrong = [name for name in _SECTIONS if name not in nested]
     wrong += [name for name, kind in _PLAIN.items() if not isinstance(nested.get(name), kind)]
     if wrong or "total" not in tensors:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,6 +26,25 @@ class Interrupted(KeyboardInterrupt):  # an interrupt is no error
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, raised where Ctrl-C raises KeyboardInterrupt."""
+
+    signal = signal.SIGTERM
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated("terminated")
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While the context lasts, SIGTERM raises `Terminated` in the main thread, so that nothing is cut."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    found = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, found)
 
 
 class Interrupts:
@@ -65,5 +86,7 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise Terminated("stopped at once") if number == signal.SIGTERM else KeyboardInterrupt
+            if number == signal.SIGTERM:
+                _terminate(number, frame)
+            raise KeyboardInterrupt
         self.received = number

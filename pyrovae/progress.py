@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
@@ -92,6 +92,12 @@ class FitProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def again(self, measured: Sequence[Measurement]) -> None:
+        """Say the epochs of a fit that is taken up again once more, to whoever listens."""
+        for measurement in measured:
+            if self._on_epoch is not None:
+                self._on_epoch(measurement)
 
     def step(self, count: int = 1) -> None:
         """So many optimiser steps were taken, now or before the fit was taken up again."""

@@ -84,12 +84,36 @@ class RunFolder:
         """Where the final parameters belong (safetensors)."""
         return self.path / "parameters.safetensors"
 
-    def start(self, config: str) -> None:
-        """Make the folder, remove what an earlier attempt left, and write its configuration."""
-        for leftover in ("record.json", "metrics.csv", "arrays.npz", "parameters.safetensors"):
-            (self.path / leftover).unlink(missing_ok=True)
+    @property
+    def checkpoints_path(self) -> Path:
+        """Where the checkpoints of a run that is under way belong."""
+        return self.path / "checkpoints"
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is a state that the run can go on from."""
+        return any(self.checkpoints_path.glob("step-*.json"))
+
+    def start(self, config: str, *, resume: bool = False) -> None:
+        """Make the folder, remove what an earlier attempt left, and write its configuration.
+
+        Args:
+            config: YAML.
+            resume: keep the checkpoints.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in ("record.json", "metrics.csv", "arrays.npz", "parameters.json"):
+            (self.path / leftover).unlink(missing_ok=True)
+        self.parameters_path.unlink(missing_ok=True)
+        if not resume:
+            self.remove_checkpoints()
         write_atomically(self.path / "config.yaml", config.encode())
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints: the run is over, or begins anew."""
+        for kind in ("step-*", "best-*", ".*.tmp"):
+            for path in self.checkpoints_path.glob(kind):
+                path.unlink(missing_ok=True)
 
     def config(self) -> str | None:
         """The configuration as written (YAML), or None if there is none yet."""

@@ -1,7 +1,8 @@
 """Many runs on this machine's cores, and what becomes of those that fail.
 
-A run whose folder holds a finished record of the very same configuration is not repeated. One that
-fails, or whose worker dies, is recorded as failed and stops no other.
+A run whose folder holds a finished record of the very same configuration is not repeated, and one that
+was stopped goes on from its last checkpoint. One that fails, or whose worker dies, is recorded as failed
+and stops no other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 import joblib
 import torch
@@ -20,9 +22,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pyrovae.config import Config
 from pyrovae.experiment import run
+from pyrovae.folder_lock import FolderInUseError, FolderLock
 from pyrovae.grid_progress import GridProgress
 from pyrovae.notes import Notes
 from pyrovae.records import OutputFolder, Record, RunFolder
+from pyrovae.resume import Keeping, ResumeError
 from pyrovae.run_record import failure
 
 
@@ -56,13 +60,14 @@ def compare(
     records = {name: found for name, c in runs.items() if (found := finished(c, output))}
     waiting = {name: config for name, config in runs.items() if name not in records}
     threads = max(1, cores // max(1, min(jobs, len(waiting))))
-    try:
-        with GridProgress(list(runs), waiting, output, jobs=jobs, show=progress) as shown:
-            for record, said in _carry_out(waiting, output, jobs, threads):
-                records[record["name"]] = record
-                shown.done(record, said)
-    finally:
-        output.write_results([records[name] for name in runs if name in records])
+    with FolderLock(output.path):
+        try:
+            with GridProgress(list(runs), waiting, output, jobs=jobs, show=progress) as shown:
+                for record, said in _carry_out(waiting, output, jobs, threads):
+                    records[record["name"]] = record
+                    shown.done(record, said)
+        finally:
+            output.write_results([records[name] for name in runs if name in records])
     return [records[name] for name in runs]
 
 
@@ -134,14 +139,24 @@ def _worker(
     config, output = Config.from_yaml(yaml), OutputFolder.open(path)
     with Notes() as notes:
         try:
-            record = run(config, output.run(config.run_name), progress=False)
+            record = _begin_or_go_on(config, output.run(config.run_name))
         except Exception as error:
             record = _record_failure(config, output, error)
     return record, notes.said
 
 
+def _begin_or_go_on(config: Config, folder: RunFolder) -> Record:
+    """One run, from its last checkpoint if an earlier attempt left one that leads to the same bits."""
+    if folder.has_checkpoints and folder.config() == config.to_yaml():
+        with suppress(ResumeError):
+            return run(config, folder, progress=False, keeping=Keeping(resume=True))
+    return run(config, folder, progress=False)
+
+
 def _record_failure(config: Config, output: OutputFolder, error: BaseException) -> Record:
     folder = output.run(config.run_name)
+    if isinstance(error, FolderInUseError):
+        return failure(config, folder.name, error)  # the record is for the one who writes there
     if folder.record()["status"] != "failed":
         if isinstance(error, TerminatedWorkerError):
             error = RuntimeError("the process of this run died, perhaps for want of memory")
