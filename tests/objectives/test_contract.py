@@ -64,7 +64,7 @@ def test_every_objective_goes_where_those_of_pyro_go(name):
     assert len(pyro.get_param_store()) == 0
 
 
-STEPS = [pytest.param(name, {}, id=name) for name in objectives.__all__] + [
+STEPS = [pytest.param(name, {}, id=name) for name in ("ELBO", "PIWAE", "TVO", "VRMax")] + [
     pytest.param("Beta", {"warm_up": 5, "objective": "IWAE"}, id="warm-up"),
     pytest.param("ELBO", {"gradient": "score"}, id="moving average"),
     pytest.param("WakeSleep", {"insomnia": 0.5}, id="dreams"),
