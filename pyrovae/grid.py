@@ -108,7 +108,7 @@ def grid(
 
     Example:
         >>> [config.guide.name for config in grid(models=["VAE"], objectives=["IWAE"])]
-        ['PerDatapoint', 'Amortized']
+        ['Amortized', 'PerDatapoint']
     """
     recipes = _chosen_recipes(models, guides)
     named = [public_name("objective", name) for name in objectives]
