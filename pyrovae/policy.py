@@ -25,11 +25,16 @@ class Policy:
     Args:
         level: ``"traced"`` and ``"compiled"`` do not wait.
         steps: how many steps will be taken in all, if that is known.
+        reproducible: ``"auto"`` never compiles. A recording gives the bits of the program, so it does not
+            matter when it is made; compiled code rounds differently, and a clock would say from when on.
     """
 
-    def __init__(self, level: Level = "auto", steps: int | None = None) -> None:
+    def __init__(
+        self, level: Level = "auto", steps: int | None = None, *, reproducible: bool = False
+    ) -> None:
         self.level = level
         self.steps = steps
+        self.reproducible = reproducible
         self.taken = 0
         self._calls: Counter[Any] = Counter()
         self._eager: dict[Any, float] = {}
@@ -64,7 +69,7 @@ class Policy:
         """Whether steps with arguments of this kind should be compiled now."""
         if self.level != "auto":
             return self.level == "compiled"
-        if kind not in self._played:
+        if self.reproducible or kind not in self._played:
             return False
         loaded = "torch._inductor.compile_fx" in sys.modules
         cost = COMPILING + (0.0 if loaded else LOAD_COMPILER)

@@ -44,6 +44,8 @@ class SVI:
             C++ compiler. ``"auto"`` starts eager, and goes on to the others as soon as they pay.
         expected_steps: how many steps will be taken, if it is known; ``"auto"`` decides by it.
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
+        reproducible: the same seed gives the same bits in another process: ``"auto"`` does not compile,
+            since a clock would say from which step on.
 
     Raises:
         TypeError: an optimizer or a loss that is none of these.
@@ -75,6 +77,7 @@ class SVI:
         level: Level = "auto",
         expected_steps: int | None = None,
         clip_norm: float | None = None,
+        reproducible: bool = False,
     ) -> None:
         if not isinstance(loss, ELBO):
             raise TypeError(
@@ -97,6 +100,7 @@ class SVI:
         self.level = level
         self.expected_steps = expected_steps
         self.clip_norm = clip_norm
+        self.reproducible = reproducible
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
         self._update: Update | None = None
         self._capture: Capture | None = None
@@ -190,7 +194,7 @@ class SVI:
             self._loss_and_gradients,
             [self.model, self.guide, self.loss],
             [*self._leaves, *tensors],
-            Policy(self.level, self.expected_steps),
+            Policy(self.level, self.expected_steps, reproducible=self.reproducible),
             places=places,
             finish=self._finish,
             compiler=self._compile,
