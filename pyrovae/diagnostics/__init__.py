@@ -6,5 +6,16 @@ from pyrovae.diagnostics.gradient_noise import (
     noise_table,
     plot_noise,
 )
+from pyrovae.diagnostics.psis import Smoothed, effective_sample_size, k_hat, smooth, threshold
 
-__all__ = ["GradientNoise", "gradient_noise", "noise_table", "plot_noise"]
+__all__ = [
+    "GradientNoise",
+    "Smoothed",
+    "effective_sample_size",
+    "gradient_noise",
+    "k_hat",
+    "noise_table",
+    "plot_noise",
+    "smooth",
+    "threshold",
+]
