@@ -67,7 +67,12 @@ def cut_surrogate(
 
     draws = list(particles.draws.values())
     inside = [draw for draw in draws if draw.inside]
-    if weights.path is not None and inside:
+    if weights.path is not None and inside and inside[0].ported:
+        # Weights of the path vanish where those of the model do, and their ratio with them.
+        inside[0].share = torch.where(weights.model == 0, 0.0, weights.path / weights.model)
+        own = -particles.power * (weights.path * particles.log_guide).sum() * particles.scale
+        total = total + reattach(inside, own + score, inside)
+    elif weights.path is not None and inside:
         total = total + reattach(inside, along(weights.path), inside)
     if len(inside) < len(draws):
         # What all datapoints share is a parameter to the bound of each: its path is the plain one.

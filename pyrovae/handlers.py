@@ -1,4 +1,4 @@
-"""Effect handlers: draws for K particles, draws cut from the guide, draws kept over several runs."""
+"""Effect handlers: draws for K particles, cut from the guide, and kept over several runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from pyro.poutine.broadcast_messenger import BroadcastMessenger
 from pyro.poutine.indep_messenger import CondIndepStackFrame
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.trace_struct import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -16,11 +17,23 @@ from pyrovae.sites import PARTICLES, Layout
 
 @dataclass
 class Draw:
-    """One reparameterised draw of a guide: the value, and the leaf put in its place downstream."""
+    """One reparameterised draw of a guide: the value, and the leaf put in its place downstream.
+
+    Attributes:
+        value: the draw, attached to the guide's parameters and to the leaves of earlier draws.
+        leaf: the same numbers, cut off.
+        inside: whether it is inside the data plate.
+        event_dim: how many dimensions on the right are those of one draw.
+        ported: whether the model was given the value itself, by `through_port`.
+        share: what the gradient that comes from the model is multiplied by at the port, (K, B).
+    """
 
     value: Tensor
     leaf: Tensor
-    inside: bool  # the data plate
+    inside: bool
+    event_dim: int
+    ported: bool = False
+    share: Tensor | None = None
 
 
 class ParticlePlate(Messenger):
@@ -60,7 +73,8 @@ class Cut(Messenger):
             msg["value"] = value.detach()
         else:
             leaf = value.detach().requires_grad_()
-            self.draws[msg["name"]] = Draw(value, leaf, self.layout.encloses(msg))
+            inside = self.layout.encloses(msg)
+            self.draws[msg["name"]] = Draw(value, leaf, inside, msg["fn"].event_dim)
             msg["value"] = leaf
 
 
@@ -85,3 +99,36 @@ class DrawnOnce(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         if self._outside(msg):
             self.values.setdefault(msg["name"], msg["value"])
+
+
+def through_port(trace: Trace, draws: dict[str, Draw], layout: Layout) -> Trace:
+    """Let the model have the one draw of a guide itself, by a port that weighs the gradient coming back.
+
+    The gradients by the model's parameters and by the draw are weighed differently, particle by particle.
+    Where there is one draw, one pass back through the model serves both: the port multiplies what comes
+    from each particle by the ratio of the two weights. Elsewhere the trace is returned as it is, and the
+    model is gone back through twice.
+    """
+    enumerated = any(
+        "_enumerate_dim" in site["infer"] for site in trace.nodes.values() if "infer" in site
+    )
+    if len(draws) != 1 or len(layout.dims) > 1 or enumerated:
+        return trace
+    ((name, draw),) = draws.items()
+    if not draw.inside:
+        return trace
+    kept = [dim in layout.dims for dim in range(-layout.nesting, 0)]
+
+    def weigh(gradient: Tensor) -> Tensor:
+        if draw.share is None:
+            return gradient
+        rows = [draw.share.shape[-1] if keep else 1 for keep in kept]
+        share = draw.share.reshape((-1, *rows) + (1,) * draw.event_dim)
+        return (gradient * share).reshape(gradient.shape)
+
+    port = draw.value.view_as(draw.value)
+    port.register_hook(weigh)
+    draw.ported = True
+    replayed = trace.copy()
+    replayed.nodes[name] = {**trace.nodes[name], "value": port}
+    return replayed

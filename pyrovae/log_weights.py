@@ -16,7 +16,7 @@ from pyro import poutine
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-from pyrovae.handlers import Cut, DrawnOnce, ParticlePlate
+from pyrovae.handlers import Cut, DrawnOnce, ParticlePlate, through_port
 from pyrovae.particles import Detail, Particles, concatenate
 from pyrovae.programs import Program, own_parameters
 from pyrovae.reduction import reduce_traces
@@ -24,7 +24,7 @@ from pyrovae.sites import Layout, find_layout
 
 __all__ = ["Particles", "log_weights", "run_particles", "stack_particles"]
 
-Draws = Literal["graph", "leaves", "values"]
+Draws = Literal["graph", "leaves", "ports", "values"]
 
 
 def run_particles(
@@ -52,7 +52,8 @@ def run_particles(
             its log-probabilities. Only a bound that is linear in the log-weights may say so.
         draws: ``"graph"`` leaves the draws attached to the guide's parameters; ``"leaves"`` replaces
             them by leaves, so that gradients through the draw and through the density can be told
-            apart; ``"values"`` detaches them.
+            apart; ``"ports"`` does so too, but gives the model the draw itself where there is only one;
+            ``"values"`` detaches them.
         detail: ``"none"``; or how to get each latent site's divergence from its prior: ``"sampled"``,
             ``"analytic"`` where it is known, or that ``"by_dimension"``.
 
@@ -73,7 +74,10 @@ def run_particles(
             if num_particles > 1:
                 handlers.enter_context(ParticlePlate(num_particles, layout))
             guide_trace = poutine.trace(guide_run).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model_run, trace=guide_trace)).get_trace(
+        replayed = guide_trace
+        if draws == "ports":
+            replayed = through_port(guide_trace, cut.draws, layout)
+        model_trace = poutine.trace(poutine.replay(model_run, trace=replayed)).get_trace(
             *args, **kwargs
         )
     return reduce_traces(
@@ -96,6 +100,7 @@ def stack_particles(
     *,
     num_particles: int,
     layout: Layout,
+    draws: Draws = "graph",
     **settings: Any,
 ) -> Particles:
     """Run K times with one particle each: what `run_particles` does in one run, for programs that cannot.
@@ -104,7 +109,16 @@ def stack_particles(
     """
     with DrawnOnce(layout):
         runs = [
-            run_particles(model, guide, args, kwargs, num_particles=1, layout=layout, **settings)
+            run_particles(
+                model,
+                guide,
+                args,
+                kwargs,
+                num_particles=1,
+                layout=layout,
+                draws="leaves" if draws == "ports" else draws,
+                **settings,
+            )
             for _ in range(num_particles)
         ]
     return concatenate(runs)

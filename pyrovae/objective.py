@@ -108,7 +108,7 @@ class Objective(ELBO):
         """What the draws are to be: attached to the guide, leaves in its graph, or plain values."""
         if self.gradient == "score":
             return "values"
-        return "graph" if self.gradient == "pathwise" else "leaves"
+        return "graph" if self.gradient == "pathwise" else "ports"
 
     def weights(self, particles: Particles) -> weighing.Weights | None:
         """What the terms of the particles weigh in the gradient; None to differentiate the target."""

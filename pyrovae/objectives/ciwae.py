@@ -23,7 +23,7 @@ class CIWAE(Objective):
     the guide's signal-to-noise ratio does not fall to 0 as K grows: the ELBO's part grows as sqrt(K).
 
     Cost: K evaluations of model and guide per datapoint; ``"stl"`` and ``"dreg"`` go back through the
-    model once more.
+    model twice where the guide draws more than one site.
 
     When to use it: for a model fitted almost as by the IWAE, with a guide that goes on learning; small
     beta (0.05) gains most.

@@ -24,7 +24,7 @@ class ELBO(Objective):
     reparameterised draws and has by far the largest variance.
 
     Cost: K evaluations of model and guide per datapoint; ``"stl"`` and ``"dreg"`` go back through the
-    model once more.
+    model twice where the guide draws more than one site.
 
     When to use it: by default; where the guide's family holds the posterior; for a guide whose gap is to
     be read off, or a posterior approximation that covers no more than one mode.

@@ -25,7 +25,7 @@ class IWAE(Objective):
     draws without a gradient take the leave-one-out baseline of VIMCO.
 
     Cost: K evaluations of model and guide per datapoint; ``"stl"`` and ``"dreg"`` go back through the
-    model once more.
+    model twice where the guide draws more than one site.
 
     When to use it: to fit a model as well as possible, rather than its posterior approximation; with
     ``gradient="dreg"`` from about 10 particles on.

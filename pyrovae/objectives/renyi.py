@@ -25,7 +25,7 @@ class Renyi(Objective):
     ``"stl"`` is biased for K > 1. ``"score"`` and draws without a gradient take a leave-one-out baseline.
 
     Cost: K evaluations of model and guide per datapoint; ``"stl"`` and ``"dreg"`` go back through the
-    model once more.
+    model twice where the guide draws more than one site.
 
     When to use it: to move between the ELBO (alpha near 1), which lets a guide fall on one mode, and
     bounds whose guide covers the posterior (alpha at or below 0).

@@ -25,7 +25,7 @@ class VRIWAE(Objective):
     ``"stl"`` is biased for K > 1. ``"score"`` and draws without a gradient take a leave-one-out baseline.
 
     Cost: K evaluations of model and guide per datapoint; ``"stl"`` and ``"dreg"`` go back through the
-    model once more.
+    model twice where the guide draws more than one site.
 
     When to use it: in place of the IWAE where weights vary too much for it: in many latent dimensions
     both collapse towards the ELBO unless K grows with the exponential of the dimension, and alpha > 0
