@@ -1,6 +1,6 @@
 """Imputation against published figures: MIWAE on breast-cancer data, and a normal known exactly.
 
-    python scripts/missing_values.py                     # both, about two minutes on one core
+    python scripts/missing_values.py                     # both, about three minutes on one core
     python scripts/missing_values.py --epochs 100        # a quick look
 
 Mattei & Frellsen (2019), MIWAE: deep generative modelling and imputation of incomplete data sets. Setting of
@@ -84,7 +84,7 @@ def run_breast_cancer(seed, epochs):
         hidden=(128, 128),
         likelihood="student_t",
         particles=20,
-        rate=1e-3,
+        rate=2e-4,
         epochs=epochs,
         batch_size=32,
         seed=seed,
