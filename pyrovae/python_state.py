@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from operator import getitem, is_
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.params.param_store import ParamStoreDict
@@ -27,6 +28,7 @@ _INTERNAL = frozenset(nn.Module().__dict__) - {"training", "_parameters", "_buff
 }  # fmt: skip
 _OTHERS_CODE = ("torch", "pyro", "numpy", "builtins")
 _DEEPEST = 6
+_OF_A_PLATE = ("name", "size", "subsample_size", "dim")
 
 
 class PythonState:
@@ -102,6 +104,9 @@ class PythonState:
             self._visit(value.__func__, depth)
         elif isinstance(value, types.FunctionType):
             self._function(value, depth)
+        elif isinstance(value, pyro.plate):
+            attributes = vars(value)
+            self._container(attributes, ((k, attributes[k]) for k in _OF_A_PLATE), depth)
         elif _is_plain_object(value):
             attributes = vars(value)
             self._container(attributes, attributes.items(), depth)
@@ -119,6 +124,7 @@ class PythonState:
 
     def _module(self, module: nn.Module, depth: int) -> None:
         attributes = vars(module)
+        self._containers.append(attributes)
         for name in list(attributes):
             if name in _INTERNAL or name.startswith("__"):
                 continue
@@ -171,4 +177,11 @@ def _is_plain_object(value: Any) -> bool:
 def _same(here: Any, there: Any) -> bool:
     if here is there:
         return True
-    return isinstance(here, _ATOMS) and type(here) is type(there) and here == there
+    if type(here) is not type(there):
+        return False
+    if isinstance(here, _ATOMS):
+        return bool(here == there)
+    if isinstance(here, types.FunctionType):
+        return here.__code__ is there.__code__
+    # What is in them is compared by itself.
+    return isinstance(here, dict | list | tuple | pyro.plate) or _is_plain_object(here)

@@ -9,6 +9,7 @@ from then on. Draws come from torch's global generator in the same order, so num
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -136,9 +137,12 @@ class _ValuesStayTensors(TorchFunctionMode):
     """Hands out a scalar tensor where a program asks for a number that depends on the data.
 
     Pyro's losses subtract ``surrogate.item()``; a constant in its place would be wrong at the next step.
+    Where ``TraceEnum_ELBO`` leaves out terms of probability zero if there are any, they are zeroed.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.__bool__, Tensor.masked_select) and _caller() == "pyro.infer.util":
+            return False if func is Tensor.__bool__ else torch.where(args[1], args[0], 0.0)
         if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and not _is_constant(args[0]):
             raise CannotRecordError(f"it takes values out of a tensor ({func.__name__})")
         if func is Tensor.item:
@@ -147,6 +151,10 @@ class _ValuesStayTensors(TorchFunctionMode):
             except RuntimeError:
                 return args[0].detach()
         return func(*args, **(kwargs or {}))
+
+
+def _caller() -> str:
+    return str(sys._getframe(2).f_globals.get("__name__"))
 
 
 def _is_constant(tensor: Tensor) -> bool:

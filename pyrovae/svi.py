@@ -180,7 +180,12 @@ class SVI:
         if used - {id(leaf) for leaf in self._leaves}:
             before.restore()
             raise ParametersChangedError("the programs use new parameters")
-        return [loss.detach(), *torch.autograd.grad(loss, self._leaves, allow_unused=True)]
+        moving = [leaf for leaf in self._leaves if leaf.requires_grad]
+        gradients = iter(torch.autograd.grad(loss, moving, allow_unused=True))
+        return [
+            loss.detach(),
+            *[next(gradients) if leaf.requires_grad else None for leaf in self._leaves],
+        ]
 
     def _make_capture(self) -> Capture:
         modules = modules_of(self.model, self.guide)
@@ -201,7 +206,8 @@ class SVI:
         )
 
     def _finish(self, outputs: Outputs) -> Outputs:
-        self._updater()(self._leaves, outputs[1:])
+        if self._update is not None:
+            self._update(self._leaves, outputs[1:])
         return outputs[:1]
 
     def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
@@ -224,4 +230,10 @@ class SVI:
             if isinstance(optim, torch.optim.Optimizer):
                 self._torch = optim
             self._update = Update(optim, self.clip_norm)
+        elif self._torch is not None and self._torch is not self.optim:
+            # Made here, for the parameters there were then.
+            known = {id(p) for group in self._torch.param_groups for p in group["params"]}
+            new = [leaf for leaf in self._leaves if id(leaf) not in known]
+            if new:
+                self._torch.add_param_group({"params": new})
         return self._update
