@@ -77,22 +77,14 @@ class Beta(Objective):
             raise ValueError(
                 f"beta is {beta} and warm_up {warm_up}: a weight and a number of steps are at least 0"
             )
-        if isinstance(objective, str):
-            given: dict[str, Any] = {
-                "num_particles": num_particles,
-                "max_plate_nesting": max_plate_nesting,
-                "vectorize_particles": vectorize_particles,
-            }
-            if gradient is not None:
-                given["gradient"] = gradient
-            objective = build("objective", objective, given)
-        elif gradient is not None:
-            raise TypeError("gradient is for an objective given by name: set it on the objective")
-        if not isinstance(objective, Objective) or not objective.temperable:
-            raise ValueError(
-                f"{type(objective).__name__} has no log-weights to temper: wrap ELBO, IWAE, Renyi, "
-                "VRIWAE, MIWAE, PIWAE, CIWAE, or TVO with gradient='dreg'"
-            )
+        given: dict[str, Any] = {
+            "num_particles": num_particles,
+            "max_plate_nesting": max_plate_nesting,
+            "vectorize_particles": vectorize_particles,
+        }
+        objective = _wrapped(
+            objective, given if gradient is None else {**given, "gradient": gradient}
+        )
         super().__init__(
             num_particles=objective.num_particles,
             vectorize_particles=objective.vectorize_particles,
@@ -139,3 +131,17 @@ class Beta(Objective):
     def state(self) -> dict[str, Tensor]:
         """The count of steps, and what the wrapped objective remembers."""
         return {"steps": self.steps} | {f"inner.{k}": v for k, v in self.inner.state().items()}
+
+
+def _wrapped(objective: str | Objective, given: dict[str, Any]) -> Objective:
+    """The objective of that name with these options, or the one that is already made."""
+    if isinstance(objective, str):
+        objective = build("objective", objective, given)
+    elif "gradient" in given:
+        raise TypeError("gradient is for an objective given by name: set it on the objective")
+    if not isinstance(objective, Objective) or not objective.temperable:
+        raise ValueError(
+            f"{type(objective).__name__} has no log-weights to temper: wrap ELBO, IWAE, Renyi, VRIWAE, "
+            "MIWAE, PIWAE, CIWAE, or TVO with gradient='dreg'"
+        )
+    return objective
