@@ -139,7 +139,12 @@ class Objective(ELBO):
                 draws=draws,
                 detail=self.detail,
             )
-        except ValueError as error:
+        except (ValueError, RuntimeError, IndexError) as error:
+            if self.vectorize_particles and self.num_particles > 1:
+                error.add_note(
+                    "All particles run at once, along a dimension left of all plates; if these programs "
+                    "cannot take one more dimension, set vectorize_particles=False on the objective."
+                )
             found = find_layout(model, guide, args, kwargs, whole=True)
             if found.nesting > layout.nesting:
                 raise ValueError(

@@ -147,6 +147,24 @@ def test_a_particle_plate_that_would_meet_a_plate_of_the_user_is_refused():
     IWAE(num_particles=3, max_plate_nesting=2).loss(changing, simple, X)
 
 
+def test_programs_that_take_no_further_dimension_are_told_what_to_do():
+    def narrow(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            (n,) = z.shape
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def simple(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x, 1.0))
+            (n,) = z.shape
+
+    with pytest.raises(ValueError, match="too many values to unpack") as caught:
+        IWAE(num_particles=3).loss(narrow, simple, X)
+    assert "set vectorize_particles=False on the objective" in caught.value.__notes__[0]
+    IWAE(num_particles=3, vectorize_particles=False).loss(narrow, simple, X)
+
+
 def test_a_data_plate_that_goes_away_is_refused():
     def changing(x, plate=True):
         if plate:
