@@ -52,11 +52,15 @@ class Batches:
         A batch counts as done when it has been handed out. After the last one, `epoch` is one
         more and `position` 0.
         """
-        order = torch.randperm(self.size, generator=generator_from(self.seed, self.epoch, 0))
+        order = self.order(self.epoch)
         while self.position < self.size:
             start, self.position = self.position, min(self.position + self.batch_size, self.size)
             yield order[start : self.position]
         self.epoch, self.position = self.epoch + 1, 0
+
+    def order(self, epoch: int) -> Tensor:
+        """(N,) row numbers in the order of a pass."""
+        return torch.randperm(self.size, generator=generator_from(self.seed, epoch, 0))
 
     def generator(self) -> torch.Generator:
         """A generator for the noise of the batch last handed out."""

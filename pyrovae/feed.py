@@ -55,6 +55,7 @@ class Feed:
         validation: (M, D) rows to validate on, or None.
         extras: those of ``index`` and ``size`` that both programs take.
         dtype: the precision of the programs.
+        incomplete: (N,) which rows have missing values, on the CPU, or None if there are none.
     """
 
     stored: Tensor
@@ -62,6 +63,7 @@ class Feed:
     validation: Tensor | None
     extras: frozenset[str]
     dtype: torch.dtype
+    incomplete: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -81,6 +83,10 @@ class Feed:
             x = self.data.visit(x, _on(self.device, generator)).to(self.dtype)
         available = {"index": index, "size": self.rows}
         return x, {name: available[name] for name in available if name in self.extras}
+
+    def any_missing(self, index: Tensor) -> bool:
+        """Whether a value of these rows is missing."""
+        return self.incomplete is not None and bool(self.incomplete[index].any())
 
     def scale(self, batch_size: int) -> float:
         """What a loss is divided by to give one batch's sum: the N / B of the plate, or 1."""
@@ -124,6 +130,7 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         validation=None if isinstance(guide, PerRow) else fixed,
         extras=_common_arguments(model, guide),
         dtype=like.dtype,
+        incomplete=_incomplete(stored),
     )
 
 
@@ -134,10 +141,10 @@ def check_together(source: Feed, model: Program, guide: Program, batch_size: int
         ValueError: data that the model cannot score, or a guide that is not one of this model.
     """
     first = torch.arange(min(batch_size, source.rows))
-    if source.stored.is_floating_point() and any_missing(source.stored):
+    if source.incomplete is not None:
         # Programs that know nothing of missing values are found out here, whatever the first rows hold.
-        incomplete = source.stored.isnan().any(1).to(torch.uint8)
-        first = incomplete.argsort(descending=True, stable=True)[: len(first)].cpu()
+        order = source.incomplete.to(torch.uint8).argsort(descending=True, stable=True)
+        first = order[: len(first)]
     x, extras = source.batch(first, generator_from(0))
     if isinstance(model, Choosy):
         model.check_data(x if source.data is not None else source.stored)
@@ -204,6 +211,12 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
             f"the {what} has {rows.shape[1]} features, the model was made for {features}: make it with "
             f"features={rows.shape[1]}"
         )
+
+
+def _incomplete(rows: Tensor) -> Tensor | None:
+    if not rows.is_floating_point() or not any_missing(rows):
+        return None
+    return rows.isnan().any(1).cpu()
 
 
 def _first_parameter(*programs: Program) -> Tensor | None:

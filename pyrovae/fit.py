@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -32,6 +31,7 @@ from pyrovae.setting import describe
 from pyrovae.svi import SVI, Level
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
 
 
 def fit(
@@ -91,7 +91,8 @@ def fit(
             had happened; ``"anyway"`` goes on where circumstances differ and the bits may.
         checkpoint_steps: steps between two checkpoints; None goes by the clock alone.
         checkpoint_seconds: seconds between two checkpoints; None goes by steps alone.
-        level: how steps are taken, as in `pyrovae.SVI`.
+        level: how steps are taken, as in `pyrovae.SVI`; ``"auto"`` compiles them if there are very many, by
+            their number alone, since compiled steps round differently and clocks must not decide on bits.
 
     Returns:
         A `History`.
@@ -124,21 +125,21 @@ def fit(
     with own_randomness(seed, source.device), ExitStack() as stack:
         check_together(source, model, guide, batches.batch_size)
         tensors, optimizer = _optimizer(model, guide, optim)
-        steps = epochs * rounds
-        loss = _objective(objective)
+        level = "compiled" if level == "auto" and epochs * rounds >= COMPILED_FROM else level
         svi = SVI(
-            model, guide, optimizer, loss, level=level, expected_steps=steps, clip_norm=clip_norm
+            model,
+            guide,
+            optimizer,
+            _objective(objective),
+            level=level,
+            expected_steps=epochs * rounds,
+            clip_norm=clip_norm,
+            reproducible=True,
         )
         schedule = None if scheduler is None else _schedule(scheduler, optimizer)
-        total = torch.zeros((), device=source.device, dtype=torch.float64)
-        options: dict[str, Any] = {
-            "batch_size": batches.batch_size,
-            "seed": seed,
-            "clip_norm": clip_norm,
-        }
-        options |= {"validate_every": validate_every, "schedule": type(schedule).__name__}
-        setting = {} if folder is None else describe(svi, source, options)
-        state = FitState(svi, batches, schedule, tensors, total)
+        state = FitState.at_the_start(svi, batches, schedule, tensors, source.device)
+        options = {"batch size": batches.batch_size, "seed": seed, "validate_every": validate_every}
+        setting = {} if folder is None else describe(state, source, options)
         trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting)
         if folder is not None:
             take_up(trainer, stack.enter_context(folder), resume)

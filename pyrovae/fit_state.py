@@ -7,6 +7,7 @@ and an optimiser that hold them go on holding them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy as copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,10 @@ from pyrovae.packing import pack, unpack
 from pyrovae.progress import Measurement
 from pyrovae.randomness import read_random, set_random
 from pyrovae.svi import SVI
-from pyrovae.svi_state import read_svi, set_svi, stored_parameters
+from pyrovae.svi_state import compiled_kinds, read_svi, set_svi, stored_parameters
+
+# Calls after which a step does the same ever after: eager, recorded, checked, compiled.
+ENOUGH = 5
 
 
 @dataclass
@@ -40,6 +44,7 @@ class FitState:
         best: the best bound of the validation rows.
         best_epoch: when that was.
         best_tensors: copies of ``tensors`` from then.
+        kinds: of batches so far: where the first of each kind was, and how many there were, up to a few.
         over: whether there is nothing left to train.
         stopped_early: whether patience ran out.
     """
@@ -55,13 +60,37 @@ class FitState:
     best: float = -torch.inf
     best_epoch: int = 0
     best_tensors: dict[str, Tensor] | None = None
+    kinds: dict[str, list[int]] = field(default_factory=dict)
     over: bool = False
     stopped_early: bool = False
+
+    @classmethod
+    def at_the_start(
+        cls,
+        svi: SVI,
+        batches: Batches,
+        scheduler: LRScheduler | None,
+        tensors: dict[str, Tensor],
+        device: torch.device,
+    ) -> FitState:
+        """Before the first step; ``device`` is where losses are."""
+        total = torch.zeros((), device=device, dtype=torch.float64)
+        return cls(svi, batches, scheduler, tensors, total)
 
     def named(self) -> dict[str, Tensor]:
         """Every parameter and buffer by name, those in Pyro's store too."""
         stored = stored_parameters(self.svi)
         return self.tensors | {f"store.{name}": tensor for name, tensor in stored.items()}
+
+    def note(self, index: Tensor, missing: bool) -> None:
+        """Note the kind of a batch just handed out: what `pyrovae.SVI` does with it depends on the kind."""
+        kind = f"{len(index)}, some missing" if missing else f"{len(index)}"
+        seen = self.kinds.get(kind)
+        if seen is None:
+            end = self.batches.position
+            self.kinds[kind] = [self.batches.epoch, end - len(index), end, 1]
+        elif seen[3] < ENOUGH:
+            seen[3] += 1
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, as they are at work, and what JSON holds."""
@@ -71,11 +100,12 @@ class FitState:
             tensors |= {f"best.{name}": tensor for name, tensor in self.best_tensors.items()}
         nested = {
             "svi": read_svi(self.svi, named),
+            "compiled": compiled_kinds(self.svi),
             "schedule": None if self.scheduler is None else self.scheduler.state_dict(),
             "random": read_random(self.total.device),
             "batches": self.batches.state_dict(),
             "measured": [tuple(at) for at in self.measured],
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: copy(getattr(self, name)) for name in _PLAIN},
         }
         found = {name: pack(value, tensors, name) for name, value in nested.items()}
         return tensors, found
@@ -117,10 +147,11 @@ _PLAIN: dict[str, type] = {
     "seconds": float,
     "best": float,
     "best_epoch": int,
+    "kinds": dict,
     "over": bool,
     "stopped_early": bool,
 }
-_SECTIONS = {"svi", "schedule", "random", "batches", "measured", *_PLAIN}
+_SECTIONS = {"svi", "compiled", "schedule", "random", "batches", "measured", *_PLAIN}
 
 
 def _check_fits(
@@ -146,3 +177,18 @@ def _check_fits(
     for found in (came, best) if best else (came,):
         check_same(found, named, convert=convert)
         check_finite({k: t for k, t in found.items() if named[k].requires_grad})
+
+
+def kinds_of(plain: Any) -> list[list[int]]:
+    """What a saved state says of the kinds of batches, each as [epoch, start, end, count].
+
+    Raises:
+        ValueError: it says nothing of the kind.
+    """
+    found = plain.get("kinds") if isinstance(plain, dict) else None
+    kinds = list(found.values()) if isinstance(found, dict) else []
+    for kind in kinds:
+        numbers = isinstance(kind, list) and len(kind) == 4 and all(type(n) is int for n in kind)
+        if not numbers or not 0 <= kind[1] < kind[2] or not 1 <= kind[3] <= ENOUGH or kind[0] < 0:
+            raise ValueError("this is not the state of a fit: its batches are not batches")
+    return kinds

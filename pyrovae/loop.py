@@ -16,11 +16,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pyrovae.checkpoint import check_same
 from pyrovae.checkpoint_folder import CheckpointFolder
 from pyrovae.feed import Feed, modules
-from pyrovae.fit_state import FitState
+from pyrovae.fit_state import FitState, kinds_of
 from pyrovae.guard import Guard
 from pyrovae.history import History
 from pyrovae.interrupts import Interrupted, Interrupts
 from pyrovae.progress import FitProgress, Measurement
+from pyrovae.svi_state import compiled_kinds
 
 
 @dataclass
@@ -66,16 +67,24 @@ class Trainer:
         self.restore_best()
         return self.history()
 
-    def resume(self, tensors: Mapping[str, Tensor], plain: Any, *, convert: bool = False) -> None:
+    def resume(
+        self,
+        tensors: Mapping[str, Tensor],
+        plain: Any,
+        *,
+        convert: bool = False,
+        exact: bool = True,
+    ) -> None:
         """Go on from the state that a checkpoint holds.
 
         Args:
             tensors: of the checkpoint.
             plain: the rest of the state in it.
             convert: whether parameters of another precision are taken.
+            exact: whether the next steps must have the bits that they would have had.
 
         Raises:
-            ValueError: it is the state of another fit.
+            ValueError: it is the state of another fit, or its steps cannot be compiled as they were.
         """
         state = self.state
         came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
@@ -84,9 +93,18 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in state.tensors.items():
                 tensor.copy_(came[name])
-        # A step that is undone at once: after it the optimiser has made all that it remembers.
-        self.step(next(iter(state.batches)))
+        # Steps that are undone at once: after them the optimiser has made all that it remembers, and
+        # what was recorded or compiled is so again.
+        batches = [(at[:3], at[3]) for at in kinds_of(plain)] or [([0, 0, 1], 1)]
+        for (epoch, start, end), count in batches:
+            for _ in range(count):
+                self.step(state.batches.order(epoch)[start:end])
         state.put(tensors, plain, convert=convert)
+        if exact and plain["compiled"] != compiled_kinds(state.svi):
+            raise ValueError(
+                f"steps with {plain['compiled']} kinds of batches were compiled, here {compiled_kinds(state.svi)} "
+                "can be, and compiled steps round differently: say resume='anyway' to go on all the same"
+            )
         state.over = state.stopped_early or len(state.measured) >= self.epochs
 
     def validates_now(self) -> bool:
@@ -97,6 +115,7 @@ class Trainer:
     def step(self, index: Tensor) -> None:
         """One step with rows of these numbers; the loss stays on the device."""
         state = self.state
+        state.note(index, self.source.any_missing(index))
         x, extras = self.source.batch(index, state.batches.generator())
         loss = state.svi.step_tensor(x, **extras)
         state.total.add_(loss.detach() / self.source.scale(len(index)))

@@ -84,7 +84,12 @@ def take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
             "alike, or say resume='anyway' to go on with what is there now"
         )
     try:
-        trainer.resume(tensors, metadata.get("state"), convert="precision" in differing)
+        trainer.resume(
+            tensors,
+            metadata.get("state"),
+            convert="precision" in differing,
+            exact=resume != "anyway",
+        )
     except ValueError as error:
         raise ResumeError(f"{folder.path}: {error}") from error
     changed = {k.partition(".")[2] for k in differing if k.startswith("optimiser.")}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae.feed import Feed
+from pyrovae.fit_state import FitState
 from pyrovae.svi import SVI
 
 MOST_HASHED = 2**28  # bytes of data; of more, as many rows as that, evenly spread
@@ -21,15 +22,15 @@ MOST_HASHED = 2**28  # bytes of data; of more, as many rows as that, evenly spre
 Setting = dict[str, Any]
 
 
-def describe(svi: SVI, source: Feed, options: Mapping[str, Any]) -> Setting:
+def describe(state: FitState, source: Feed, options: Mapping[str, Any]) -> Setting:
     """Everything outside the saved state that the numbers of a fit depend on, as JSON holds it.
 
     Args:
-        svi: what takes the steps.
+        state: of the fit.
         source: of the batches.
         options: of the fit.
     """
-    device = source.device
+    svi, device = state.svi, source.device
     on_gpu = device.type == "cuda"
     packages = {"torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
     return {
@@ -40,6 +41,9 @@ def describe(svi: SVI, source: Feed, options: Mapping[str, Any]) -> Setting:
         "threads": torch.get_num_threads(),
         "precision": str(source.dtype).removeprefix("torch."),
         "precision of products": torch.get_float32_matmul_precision(),
+        "level": "compiled" if svi.level == "compiled" else "as the programs",
+        "clip_norm": svi.clip_norm,
+        "schedule": type(state.scheduler).__name__,
         "model": _kind(svi.model),
         "guide": _kind(svi.guide),
         "objective": _kind(svi.loss),

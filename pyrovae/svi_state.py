@@ -68,6 +68,11 @@ def set_svi(svi: SVI, saved: Mapping[str, Any], names: Mapping[str, Tensor]) -> 
         svi.loss.load_state(dict(before))
 
 
+def compiled_kinds(svi: SVI) -> int:
+    """For how many kinds of batches a step is compiled by now: such steps round in their own way."""
+    return 0 if svi._capture is None else svi._capture.compiled
+
+
 def _optimizer(svi: SVI) -> PyroOptim | Optimizer | None:
     made = svi.optim if svi.optimizer is None else svi.optimizer
     return made if isinstance(made, PyroOptim | Optimizer) else None
