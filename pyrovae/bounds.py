@@ -115,3 +115,18 @@ def leave_one_out(log_weights: Tensor) -> Tensor:
     eye = torch.eye(num_particles, dtype=torch.bool, device=log_weights.device)
     eye = eye.reshape(eye.shape + (1,) * (log_weights.dim() - 1))
     return torch.where(eye, others.unsqueeze(0), log_weights.unsqueeze(1))
+
+
+def check_groups(groups: int, num_particles: int) -> int:
+    """Return the number of groups, if all of them can have the same number of particles."""
+    if (
+        isinstance(groups, bool)
+        or not isinstance(groups, int)
+        or groups < 1
+        or num_particles % groups
+    ):
+        raise ValueError(
+            f"groups is {groups!r} and num_particles {num_particles}: num_particles counts all particles "
+            "together, and groups must be a whole number that divides it"
+        )
+    return groups

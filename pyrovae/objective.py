@@ -211,21 +211,6 @@ class Objective(ELBO):
         raise TypeError("the objectives of this package reduce log-weights and keep no traces")
 
 
-def check_groups(groups: int, num_particles: int) -> int:
-    """Return the number of groups, if all of them can have the same number of particles."""
-    if (
-        isinstance(groups, bool)
-        or not isinstance(groups, int)
-        or groups < 1
-        or num_particles % groups
-    ):
-        raise ValueError(
-            f"groups is {groups!r} and num_particles {num_particles}: num_particles counts all particles "
-            "together, and groups must be a whole number that divides it"
-        )
-    return groups
-
-
 def carrying(value: Tensor, surrogate: Tensor) -> Tensor:
     """The value, with the gradient of the surrogate."""
     return value + (surrogate - surrogate.detach())

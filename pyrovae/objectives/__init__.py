@@ -4,6 +4,7 @@ Each docstring says the formula, what it bounds, bias and variance of its gradie
 evaluations of the model, and when to use it.
 """
 
+from pyrovae.objectives.averaged import Averaged
 from pyrovae.objectives.beta import Beta
 from pyrovae.objectives.ciwae import CIWAE
 from pyrovae.objectives.elbo import ELBO
@@ -25,6 +26,7 @@ __all__ = [
     "PIWAE",
     "TVO",
     "VRIWAE",
+    "Averaged",
     "Beta",
     "FreeBits",
     "Renyi",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pyrovae.objective import Gradient, Objective, carrying
 from pyrovae.particles import Particles
-from pyrovae.parts import build
 from pyrovae.programs import Program
+from pyrovae.wrapping import wrapped
 
 
 class Beta(Objective):
@@ -77,22 +77,20 @@ class Beta(Objective):
             raise ValueError(
                 f"beta is {beta} and warm_up {warm_up}: a weight and a number of steps are at least 0"
             )
-        given: dict[str, Any] = {
-            "num_particles": num_particles,
-            "max_plate_nesting": max_plate_nesting,
-            "vectorize_particles": vectorize_particles,
-        }
-        objective = _wrapped(
-            objective, given if gradient is None else {**given, "gradient": gradient}
-        )
+        inner = wrapped(objective, num_particles, max_plate_nesting, vectorize_particles, gradient)
+        if not inner.temperable:
+            raise ValueError(
+                f"{type(inner).__name__} has no log-weights to temper: wrap ELBO, IWAE, Renyi, VRIWAE, "
+                "MIWAE, PIWAE, CIWAE, or TVO with gradient='dreg'"
+            )
         super().__init__(
-            num_particles=objective.num_particles,
-            vectorize_particles=objective.vectorize_particles,
+            num_particles=inner.num_particles,
+            vectorize_particles=inner.vectorize_particles,
         )
-        self.nesting = objective.nesting
-        self.inner: Objective = objective
-        self.linear = objective.linear
-        self.detail = "sampled" if objective.detail == "none" else objective.detail
+        self.nesting = inner.nesting
+        self.inner = inner
+        self.linear = inner.linear
+        self.detail = "sampled" if inner.detail == "none" else inner.detail
         self.beta = float(beta)
         self.warm_up = warm_up
         self.steps = torch.zeros((), dtype=torch.float64)
@@ -131,17 +129,3 @@ class Beta(Objective):
     def state(self) -> dict[str, Tensor]:
         """The count of steps, and what the wrapped objective remembers."""
         return {"steps": self.steps} | {f"inner.{k}": v for k, v in self.inner.state().items()}
-
-
-def _wrapped(objective: str | Objective, given: dict[str, Any]) -> Objective:
-    """The objective of that name with these options, or the one that is already made."""
-    if isinstance(objective, str):
-        objective = build("objective", objective, given)
-    elif "gradient" in given:
-        raise TypeError("gradient is for an objective given by name: set it on the objective")
-    if not isinstance(objective, Objective) or not objective.temperable:
-        raise ValueError(
-            f"{type(objective).__name__} has no log-weights to temper: wrap ELBO, IWAE, Renyi, VRIWAE, "
-            "MIWAE, PIWAE, CIWAE, or TVO with gradient='dreg'"
-        )
-    return objective

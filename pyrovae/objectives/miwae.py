@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from pyrovae.baselines import Baseline
-from pyrovae.bounds import log_mean_exp
-from pyrovae.objective import Gradient, Objective, check_groups
+from pyrovae.bounds import check_groups, log_mean_exp
+from pyrovae.objective import Gradient, Objective
 
 
 class MIWAE(Objective):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pyrovae import weighing
 from pyrovae.baselines import Baseline
-from pyrovae.bounds import log_mean_exp
+from pyrovae.bounds import check_groups, log_mean_exp
 from pyrovae.log_weights import Draws
-from pyrovae.objective import Gradient, Objective, check_groups
+from pyrovae.objective import Gradient, Objective
 from pyrovae.particles import Particles
 
 

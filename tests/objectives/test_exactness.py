@@ -28,6 +28,7 @@ VARIANTS = {
         {"beta": 0.5},
         {"objective": "IWAE", "beta": 2.0, "warm_up": 3, "gradient": "dreg"},
     ],
+    "Averaged": [{"objective": "IWAE", "repeats": 2}],
     "FreeBits": [{"per": "dimension"}, {"per": "site"}],
 }
 
