@@ -11,7 +11,8 @@ from torch import Tensor
 from pyrovae.adam import AdamGroup, adam_in_graph
 from pyrovae.lowering import lower
 from pyrovae.recording import Outputs, Recording
-from pyrovae.update import Update, clipped
+from pyrovae.row_tables import Memory, Settings, update_rows
+from pyrovae.update import Rows, Update, clipped, split
 
 
 class CompiledStep:
@@ -21,7 +22,7 @@ class CompiledStep:
     which the optimizer then takes as ever.
 
     Args:
-        recording: of a function that returns the loss and the gradient of every parameter.
+        recording: of a function that returns the loss and the gradients, as `LossAndGradients` does.
         parameters: those parameters; they are the first inputs of the recording.
         update: the optimizer.
         inputs: all inputs of the recording.
@@ -37,11 +38,19 @@ class CompiledStep:
         self.recording = recording
         self.parameters = list(parameters)
         self.update = update
-        given = recording.gives[1:]
-        self._moved = [p for p, moves in zip(self.parameters, given, strict=True) if moves]
-        self._groups = _groups_in_step(update, self._moved)
-        self._rates = [torch.tensor(group.lr, dtype=torch.float64) for group in self._groups]
+        given = recording.gives[1 : len(self.parameters) + 1]
+        self._moved = [
+            p
+            for p, moves in zip(self.parameters, given, strict=True)
+            if moves and p not in update.by_rows
+        ]
+        groups = update.groups(self._moved)
+        self._in_step = groups is not None and not any(isinstance(g.lr, Tensor) for g in groups)
+        self._groups = groups if groups is not None and self._in_step else []
+        self._tables = list(update.by_rows.values()) if self._in_step else []
+        self._rates = [torch.tensor(rate, dtype=torch.float64) for rate in self._rates_now()]
         self._settings = update.settings()
+        self._fixed = self._fixed_now()
         self._kept = self._state()
         self._compiled = lower(self._function, [*inputs, *self._kept])
 
@@ -49,7 +58,7 @@ class CompiledStep:
         """Take the step, and return the loss before it."""
         with torch.no_grad():
             outputs = list(self._compiled([*inputs, *self._kept]))
-        if self._groups:
+        if self._in_step:
             self.update.noticed()
         else:
             self.update(self.parameters, outputs[1:])
@@ -60,65 +69,80 @@ class CompiledStep:
         settings = self.update.settings()
         if settings == self._settings:
             return True
-        groups = _groups_in_step(self.update, self._moved)
-        if [group.fixed for group in groups] != [group.fixed for group in self._groups]:
+        if not self._in_step:
             return False
-        for rate, group in zip(self._rates, groups, strict=True):
-            rate.fill_(group.lr)
-        self._groups, self._settings = groups, settings
-        self._kept = self._state()
+        self._groups = self.update.groups(self._moved) or []
+        if self._fixed_now() != self._fixed:
+            return False
+        for rate, now in zip(self._rates, self._rates_now(), strict=True):
+            rate.fill_(now)
+        self._settings, self._kept = settings, self._state()
         return True
 
     @property
     def touched(self) -> list[Tensor]:
         """The optimizer's memory."""
-        return [t for g in self._groups for t in (*g.averages, *g.squares, *g.steps)]
+        dense = [t for g in self._groups for t in (*g.averages, *g.squares, *g.steps)]
+        return dense + [t for table in self._tables for t in table.memory[:3]]
+
+    def _rates_now(self) -> list[float]:
+        return [g.lr for g in self._groups] + [table.settings.lr for table in self._tables]
+
+    def _fixed_now(self) -> list[object]:
+        tables = [(t.settings.betas, t.settings.eps) for t in self._tables]
+        return [*(group.fixed for group in self._groups), *tables]
 
     def _state(self) -> list[Tensor]:
-        kept = [*self.recording.constants]
-        for group, rate in zip(self._groups, self._rates, strict=True):
-            kept += [rate, *group.averages, *group.squares, *group.steps]
+        kept = [*self.recording.constants, *self._rates]
+        for group in self._groups:
+            kept += [*group.averages, *group.squares, *group.steps]
+        for table in self._tables:
+            kept += table.memory
         return kept
 
     def _function(self, *tensors: Tensor) -> Outputs:
         """The whole step in plain operations: what is compiled."""
         count = len(tensors) - len(self._kept) + len(self.recording.constants)
         outputs = self.recording.graph(*tensors[:count])
-        if not self._groups:
+        if not self._in_step:
             return list(outputs)
-        loss, *gradients = outputs
-        of = {id(p): g for p, g in zip(self.parameters, gradients, strict=True) if g is not None}
+        here = dict(zip(self.parameters, tensors, strict=False))
+        tables = [table.table for table in self._tables]
+        dense, rows = split(self.parameters, outputs[1:], tables)
         if self.update.clip_norm is not None:
-            of = dict(zip(of, clipped(list(of.values()), self.update.clip_norm), strict=True))
-        here = {id(p): tensor for p, tensor in zip(self.parameters, tensors, strict=False)}
+            dense, rows = clipped(dense, rows, self.update.clip_norm)
         rest = iter(tensors[count:])
-        for group in self._groups:
-            self._adam(group, rest, here, of)
-        return [loss]
+        rates = list(islice(rest, len(self._rates)))
+        for group, rate in zip(self._groups, rates, strict=False):
+            _adam(group, rate, here, dense, rest)
+        self._rows(rates[len(self._groups) :], here, rows, rest)
+        return [outputs[0]]
 
-    def _adam(
-        self,
-        group: AdamGroup,
-        rest: Iterator[Tensor],
-        here: dict[int, Tensor],
-        gradients: dict[int, Tensor],
+    def _rows(
+        self, rates: list[Tensor], here: dict[Tensor, Tensor], rows: Rows, rest: Iterator[Tensor]
     ) -> None:
-        count = len(group.parameters)
-        (rate,) = islice(rest, 1)
-        adam_in_graph(
-            group,
-            rate,
-            [here[id(p)] for p in group.parameters],
-            [gradients[id(p)] for p in group.parameters],
-            list(islice(rest, count)),
-            list(islice(rest, count)),
-            list(islice(rest, count)),
-        )
+        for table, rate in zip(self._tables, rates, strict=True):
+            memory = Memory(*islice(rest, len(Memory._fields)))
+            if table.table in rows:
+                index, gradient = rows[table.table]
+                settings = Settings(rate, *table.settings[1:])
+                update_rows(here[table.table], index, gradient, memory, settings)
 
 
-def _groups_in_step(update: Update, parameters: list[Tensor]) -> list[AdamGroup]:
-    """The groups of Adam, if it is one; none if it cannot be part of a compiled step."""
-    groups = update.groups(parameters)
-    if groups is None or any(isinstance(group.lr, Tensor) for group in groups):
-        return []
-    return groups
+def _adam(
+    group: AdamGroup,
+    rate: Tensor,
+    here: dict[Tensor, Tensor],
+    gradients: dict[Tensor, Tensor],
+    rest: Iterator[Tensor],
+) -> None:
+    count = len(group.parameters)
+    adam_in_graph(
+        group,
+        rate,
+        [here[p] for p in group.parameters],
+        [gradients[p] for p in group.parameters],
+        list(islice(rest, count)),
+        list(islice(rest, count)),
+        list(islice(rest, count)),
+    )

@@ -7,16 +7,18 @@ from typing import Any, TypeAlias, get_args
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.capture import Capture
 from pyrovae.compiled import CompiledStep
+from pyrovae.loss_and_gradients import LossAndGradients
+from pyrovae.lowering import CannotCompileError
 from pyrovae.objective import Objective
 from pyrovae.policy import Level, Policy
-from pyrovae.programs import Program, modules_of, own_parameters
-from pyrovae.recording import Outputs, ParametersChangedError, RandomState, Recording
+from pyrovae.programs import Program, own_parameters
+from pyrovae.recording import Outputs, ParametersChangedError, Recording
+from pyrovae.row_tables import row_tables
 from pyrovae.update import Update
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -102,9 +104,9 @@ class SVI:
         self.clip_norm = clip_norm
         self.reproducible = reproducible
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
+        self._function = LossAndGradients(model, guide, loss)
         self._update: Update | None = None
         self._capture: Capture | None = None
-        self._leaves: list[Tensor] = []
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
@@ -113,10 +115,7 @@ class SVI:
 
     def parameters(self) -> list[Tensor]:
         """The parameters of the model and the guide that are modules, each once."""
-        found = {
-            id(p): p for module in modules_of(self.model, self.guide) for p in module.parameters()
-        }
-        return [parameter for parameter in found.values() if parameter.requires_grad]
+        return self._function.parameters()
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one gradient step, and return the loss before it, in nats."""
@@ -139,71 +138,55 @@ class SVI:
         with torch.no_grad(), own_parameters(self.model, self.guide):
             return float(self.loss.loss(self.model, self.guide, *args, **kwargs))
 
+    @property
+    def _leaves(self) -> list[Tensor]:
+        return self._function.leaves
+
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """A step that runs the programs; the first one shows which parameters they use."""
-        differentiable = hasattr(self.loss, "differentiable_loss")
-        with (
-            own_parameters(self.model, self.guide),
-            poutine.trace(param_only=True) as seen,
-            poutine.block(hide_types=["sample"]),
-        ):
-            if differentiable:
-                loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
-                loss.backward()
-            else:
-                loss = torch.as_tensor(
-                    self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
-                )
-        self._leaves = self._trained(seen.trace)
-        gradients = [parameter.grad for parameter in self._leaves]
-        for parameter in self._leaves:
-            parameter.grad = None
-        self._updater()(self._leaves, gradients)
+        """A step that runs the programs, and shows which parameters they use."""
+        function = self._function
+        if self._update is None and not (callable(self.optim) and not function.parameters()):
+            self._take_optimizer(function.parameters())
+        if self._update is not None:
+            function.tables = self._update.tables(row_tables(self.model, self.guide))
+        outputs = function.first(args, kwargs)
+        self._take_optimizer(function.leaves)
+        (loss,) = self._finish(outputs)
         if self._capture is None and self.level != "eager":
             self._capture = self._make_capture()
-            if not differentiable:
-                self._capture.refuse(
-                    f"{type(self.loss).__name__} computes no loss that can be differentiated; objectives "
-                    "of this package do, such as pyrovae.objectives.Renyi in place of RenyiELBO"
-                )
-        return loss.detach()
+        return loss  # type: ignore[return-value]
 
-    def _loss_and_gradients(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
-        before = RandomState([])
-        with (
-            own_parameters(self.model, self.guide),
-            poutine.trace(param_only=True) as seen,
-            poutine.block(hide_types=["sample"]),
-        ):
-            loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
-        used = {id(leaf) for leaf in self._trained(seen.trace)}
-        if used - {id(leaf) for leaf in self._leaves}:
-            before.restore()
-            raise ParametersChangedError("the programs use new parameters")
-        moving = [leaf for leaf in self._leaves if leaf.requires_grad]
-        gradients = iter(torch.autograd.grad(loss, moving, allow_unused=True))
-        return [
-            loss.detach(),
-            *[next(gradients) if leaf.requires_grad else None for leaf in self._leaves],
-        ]
+    def _take_optimizer(self, parameters: list[Tensor]) -> None:
+        """Make the optimizer if it is to be made here, for all parameters there are."""
+        if self._update is None:
+            made = isinstance(self.optim, pyro.optim.PyroOptim | torch.optim.Optimizer)
+            optim: Any = self.optim if made else self.optim(parameters)  # type: ignore[operator]
+            if isinstance(optim, torch.optim.Optimizer):
+                self._torch = optim
+            self._update = Update(optim, self.clip_norm)
+        elif self._torch is not None and self._torch is not self.optim:
+            known = {id(p) for group in self._torch.param_groups for p in group["params"]}
+            new = [parameter for parameter in parameters if id(parameter) not in known]
+            if new:
+                self._torch.add_param_group({"params": new})
 
     def _make_capture(self) -> Capture:
-        modules = modules_of(self.model, self.guide)
-        tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-        if isinstance(self.loss, Objective):  # moving averages, counts of steps
-            tensors += self.loss.state().values()
-        store = pyro.get_param_store()._params
-        trained = {id(leaf) for leaf in self._leaves}
-        places = [(store, name) for name, leaf in store.items() if id(leaf) in trained]
-        return Capture(
-            self._loss_and_gradients,
+        remembered = self.loss.state().values() if isinstance(self.loss, Objective) else ()
+        capture = Capture(
+            self._function,
             [self.model, self.guide, self.loss],
-            [*self._leaves, *tensors],
+            [*self._function.tensors(), *remembered],  # moving averages, counts of steps
             Policy(self.level, self.expected_steps, reproducible=self.reproducible),
-            places=places,
+            places=self._function.places(),
             finish=self._finish,
             compiler=self._compile,
         )
+        if not self._function.differentiable:
+            capture.refuse(
+                f"{type(self.loss).__name__} computes no loss that can be differentiated; objectives "
+                "of this package do, such as pyrovae.objectives.Renyi in place of RenyiELBO"
+            )
+        return capture
 
     def _finish(self, outputs: Outputs) -> Outputs:
         if self._update is not None:
@@ -211,29 +194,6 @@ class SVI:
         return outputs[:1]
 
     def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
-        return CompiledStep(recording, self._leaves, self._updater(), inputs)
-
-    def _trained(self, trace: poutine.Trace) -> list[Tensor]:
-        found = {id(p): p for p in self.parameters()}
-        for site in trace.nodes.values():
-            value = site["value"]
-            parameter = value.unconstrained() if hasattr(value, "unconstrained") else value
-            if parameter.is_leaf and parameter.requires_grad:
-                found.setdefault(id(parameter), parameter)
-        return list(found.values())
-
-    def _updater(self) -> Update:
         if self._update is None:
-            optim = self.optim
-            if not isinstance(optim, pyro.optim.PyroOptim | torch.optim.Optimizer):
-                optim = optim(self._leaves)
-            if isinstance(optim, torch.optim.Optimizer):
-                self._torch = optim
-            self._update = Update(optim, self.clip_norm)
-        elif self._torch is not None and self._torch is not self.optim:
-            # Made here, for the parameters there were then.
-            known = {id(p) for group in self._torch.param_groups for p in group["params"]}
-            new = [leaf for leaf in self._leaves if id(leaf) not in known]
-            if new:
-                self._torch.add_param_group({"params": new})
-        return self._update
+            raise CannotCompileError("there is no optimizer yet")
+        return CompiledStep(recording, self._leaves, self._update, inputs)

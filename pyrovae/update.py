@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyrovae.adam import AdamGroup, adam_groups, choose_fused, fused_adam
+from pyrovae.row_tables import RowAdam
 
 
 class Update:
     """Applies an optimizer to gradients that are not in ``.grad``.
 
     Adam and AdamW that leave the choice of kernel open get the fused one, for all parameters at once,
-    without the bookkeeping of ``Optimizer.step``; the optimizer's own state is what it works on. Any
-    other optimizer is called as ever.
+    without the bookkeeping of ``Optimizer.step``; the optimizer's own state is what it works on. Tables
+    with a row for every datapoint get Adam by rows. Any other optimizer is called as ever.
 
     Args:
         optim: the optimizer.
@@ -29,19 +30,34 @@ class Update:
         self.optim = optim
         self.clip_norm = clip_norm
         self._prepared: set[int] = set()
+        self.by_rows: dict[Tensor, RowAdam] = {}
+
+    def tables(self, candidates: Sequence[Tensor]) -> list[Tensor]:
+        """Those tables that can be moved by rows, which from now on they are."""
+        for table in candidates:
+            if table not in self.by_rows and RowAdam.takes(table, self.optim):
+                self.by_rows[table] = RowAdam(table, self.optim)
+        return list(self.by_rows)
 
     def __call__(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
-        """Take a step; a parameter whose gradient is None stays where it is."""
-        given = {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
-        if not given:
-            return
+        """Take a step; a parameter whose gradient is None stays where it is.
+
+        Args:
+            parameters: all of them.
+            gradients: of each, and then row numbers and gradients of each table.
+        """
+        dense, rows = split(parameters, gradients, list(self.by_rows))
         if self.clip_norm is not None:
-            given = dict(zip(given, clipped(list(given.values()), self.clip_norm), strict=True))
-        groups = self.groups(list(given))
+            dense, rows = clipped(dense, rows, self.clip_norm)
+        for table, (index, gradient) in rows.items():
+            self.by_rows[table](index, gradient)
+        if not dense:
+            return
+        groups = self.groups(list(dense))
         if groups is None:
-            self._step(given)
+            self._step(dense)
         else:
-            fused_adam(groups, given)
+            fused_adam(groups, dense)
             self.noticed()
 
     def groups(self, parameters: list[Tensor]) -> list[AdamGroup] | None:
@@ -99,13 +115,43 @@ def _settings(optimizer: Any) -> list[Any]:
     ]
 
 
-def clipped(gradients: Sequence[Tensor], largest: float) -> list[Tensor]:
+Dense = dict[Tensor, Tensor]
+Rows = dict[Tensor, tuple[Tensor | None, Tensor]]
+
+
+def split(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], tables: Sequence[Tensor]
+) -> tuple[Dense, Rows]:
+    """Sort gradients: those of whole parameters, and of tables the row numbers (None is all) and rows."""
+    dense = {p: g for p, g in zip(parameters, gradients, strict=False) if g is not None}
+    rows: Rows = {}
+    pairs = gradients[len(parameters) :]
+    for table, index, gradient in zip(tables, pairs[::2], pairs[1::2], strict=True):
+        whole = dense.pop(table, None)
+        if gradient is None or index is None:
+            if whole is not None:
+                rows[table] = (None, whole)
+        elif whole is None:
+            rows[table] = (index, gradient)
+        else:
+            rows[table] = (None, whole.index_add(0, index, gradient))
+    return dense, rows
+
+
+def clipped(dense: Dense, rows: Rows, largest: float) -> tuple[Dense, Rows]:
     """Gradients scaled down together so that their norm is at most ``largest``.
 
     Example:
-        >>> clipped([torch.tensor([3.0]), torch.tensor([4.0])], 1.0)
+        >>> gradients = {torch.zeros(1): torch.tensor([3.0]), torch.zeros(1): torch.tensor([4.0])}
+        >>> list(clipped(gradients, {}, 1.0)[0].values())
         [tensor([0.6000]), tensor([0.8000])]
     """
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    parts = [*dense.values(), *(gradient for _, gradient in rows.values())]
+    if not parts:
+        return dense, rows
+    norm = torch.stack([part.norm() for part in parts]).norm()
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
-    return [gradient * factor for gradient in gradients]
+    return (
+        {parameter: gradient * factor for parameter, gradient in dense.items()},
+        {table: (index, gradient * factor) for table, (index, gradient) in rows.items()},
+    )
