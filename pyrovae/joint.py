@@ -124,7 +124,8 @@ def draws(
     sites = {
         name: site
         for name, site in held.sites.items()
-        if not site["is_observed"] and site["infer"].get("enumerate") != "parallel"
+        if not site["is_observed"]
+        and not (layout.enumerated and site["infer"].get("enumerate") == "parallel")
     }
     values = {name: site["value"] for name, site in sites.items()}
     if layout.enumerated:
@@ -144,6 +145,8 @@ def _enumeration(layout: Layout) -> Iterator[None]:
 
 def reduce_density(sites: dict[str, Site], latent: set[str], layout: Layout) -> Density:
     """Sum the log-probabilities of sites per datapoint; ``latent`` names those that are not data."""
+    if not sites:  # a guide that draws nothing
+        return Density(torch.zeros(1, 1), torch.zeros(1, 1))
     outside = [name for name, site in sites.items() if not layout.encloses(site)]
     if outside:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -14,6 +14,7 @@ from pyrovae.objectives import ELBO
 from pyrovae.programs import Program, latent_sites, modules_of, own_parameters
 
 
+@runtime_checkable
 class RowGuide(Protocol):
     """A guide with parameters for each row, which can be made anew for other rows."""
 
@@ -60,23 +61,45 @@ def refit(
         >>> refit(ProbabilisticPCA(5, latent=2), PerDatapoint(9, 2), torch.zeros(3, 5), steps=10).size
         3
     """
+    fitted = guide.for_rows(len(x))
+    fit_rows(
+        model, fitted, x, objective=objective, steps=steps, learning_rate=learning_rate, seed=seed
+    )
+    return fitted
+
+
+def fit_rows(
+    model: Program,
+    guide: nn.Module,
+    x: Tensor,
+    *,
+    objective: PyroELBO | None = None,
+    steps: int = 1000,
+    learning_rate: float = 0.05,
+    seed: int = 0,
+) -> None:
+    """Fit a per-datapoint guide, from where it stands, to all rows at once with the model frozen.
+
+    The arguments are those of `refit`; the guide is changed in place.
+
+    Raises:
+        ValueError: fewer than one step.
+    """
     if steps < 1:
         raise ValueError(f"steps is {steps}: at least one step is needed")
-    with torch.random.fork_rng(), frozen(model), own_parameters(model):
+    with torch.random.fork_rng(), frozen(model), own_parameters(model, guide), torch.enable_grad():
         torch.manual_seed(seed)
-        fitted = guide.for_rows(len(x))
         if objective is None:
             # Without the guide's score where draws carry a gradient; by the score where they carry none.
-            gradient: Gradient = "stl" if _draws_have_a_path(fitted, x) else "pathwise"
+            gradient: Gradient = "stl" if _draws_have_a_path(guide, x) else "pathwise"
             objective = ELBO(num_particles=8, gradient=gradient)
-        optimizer = torch.optim.Adam(fitted.parameters(), lr=learning_rate, fused=True)
+        optimizer = torch.optim.Adam(guide.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for _ in range(steps):
             optimizer.zero_grad()
-            objective.differentiable_loss(model, fitted, x).backward()
+            objective.differentiable_loss(model, guide, x).backward()
             optimizer.step()
             schedule.step()
-    return fitted
 
 
 def _draws_have_a_path(guide: Program, x: Tensor) -> bool:

@@ -99,8 +99,8 @@ def smooth(log_weights: Tensor) -> Smoothed:
     """
     if log_weights.dim() != 2 or log_weights.isnan().any():
         raise ValueError(
-            f"log_weights has the shape {tuple(log_weights.shape)}, and NaN in {int(log_weights.isnan().sum())} "
-            "places: it must be (K, B) and all numbers"
+            f"log_weights has the shape {tuple(log_weights.shape)}, and NaN in "
+            f"{int(log_weights.isnan().sum())} places: it must be (K, B) and all numbers"
         )
     parts = [_smooth(part) for part in log_weights.detach().double().split(_COLUMNS, 1)]
     return Smoothed(

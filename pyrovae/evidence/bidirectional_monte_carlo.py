@@ -6,16 +6,14 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovae.annealed_model import AnnealedModel
 from pyrovae.annealing import APART, anneal, anneal_back, tune
 from pyrovae.evidence_result import Evidence
-from pyrovae.joint import Values
 from pyrovae.moments import LogMoments
-from pyrovae.programs import Program, latent_sites, own_parameters
-from pyrovae.sites import sample_sites
+from pyrovae.posterior import simulate, the_observed
+from pyrovae.programs import Program, own_parameters
 
 
 class BidirectionalMonteCarlo:
@@ -80,7 +78,8 @@ class BidirectionalMonteCarlo:
         """Bound log p of as many simulated datapoints as ``x`` (B, D) has rows; its values do not count."""
         with torch.random.fork_rng(), own_parameters(model), pyro.validation_enabled(False):
             torch.manual_seed(seed)
-            simulated, values = simulate(model, x, kwargs)
+            drawn = simulate(model, x, **kwargs)
+            simulated = the_observed(drawn, x)
             annealed = AnnealedModel.of(model, None, (simulated,), kwargs)
             if not annealed.flat.slots:
                 raise ValueError(
@@ -95,7 +94,7 @@ class BidirectionalMonteCarlo:
                 temperatures=self.temperatures,
             )
             up = anneal(annealed.ends, annealed.draw(self.chains), path, self.leapfrogs)
-            exact = annealed.pack({name: value[None] for name, value in values.items()})
+            exact = annealed.pack({name: value[None] for name, value in drawn.latents.items()})
             exact = exact.expand(self.chains, -1, -1).contiguous()
             down = anneal_back(annealed.ends, exact, path, self.leapfrogs)
         lower, upper = LogMoments(), LogMoments()
@@ -104,24 +103,3 @@ class BidirectionalMonteCarlo:
         (value, error), (inverse, upper_error) = lower.result(), upper.result()
         cost = path.cost + self.chains * (2 * self.temperatures + APART) * (self.leapfrogs + 1)
         return Evidence(value, error, cost, up, upper=-inverse, upper_standard_error=upper_error)
-
-
-@torch.no_grad()
-def simulate(model: Program, x: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, Values]:
-    """Draw x and z from the model, as many rows as ``x`` has.
-
-    Raises:
-        ValueError: the model observes more than one site, or another thing than ``x``.
-    """
-    with poutine.block():
-        observed = sample_sites(poutine.trace(model).get_trace(x, **kwargs))
-        drawn = poutine.trace(poutine.uncondition(model)).get_trace(x, **kwargs)
-    names = [name for name, site in observed.items() if site["is_observed"]]
-    if len(names) != 1 or drawn.nodes[names[0]]["value"].shape != x.shape:
-        raise ValueError(
-            f"the model observes {', '.join(map(repr, names)) or 'nothing'}: to simulate data it must "
-            f"observe one site, of the shape {tuple(x.shape)} of x"
-        )
-    latents = latent_sites(drawn)
-    values = {n: s["value"] for n, s in latents.items() if n not in names}
-    return drawn.nodes[names[0]]["value"], values

@@ -1,0 +1,76 @@
+"""Data drawn in place of the data, and what latents know of labels."""
+
+import pytest
+import torch
+
+from pyrovae.diagnostics import cluster_agreement, cluster_of, linear_probe, predictive_check
+from pyrovae.guides import Amortized, ExactPosterior
+from pyrovae.models import GaussianMixture, ProbabilisticPCA
+
+
+def fitted(rows=300):
+    torch.manual_seed(0)
+    model = ProbabilisticPCA(6, latent=2)
+    with torch.no_grad():
+        model.weight.normal_()
+    return model, model.decode(torch.randn(rows, 2)).sample()
+
+
+def test_data_of_the_models_own_pass():
+    model, x = fitted()
+    found = predictive_check(model, ExactPosterior(model), x)
+    assert all(0.001 < p < 0.999 for p in found.p_values().values())
+    assert found.replicated["mean"].shape == (100, 300)
+    assert all(p.shape == (300,) for p in found.row_p_values().values())
+
+
+def test_data_with_what_the_model_has_not_fail():
+    model, x = fitted()
+    spiky = x.clone()
+    spiky[:, 3] += 6.0
+    found = predictive_check(model, ExactPosterior(model), spiky).p_values()
+    assert found["largest"] < 0.01
+    assert found["roughness"] < 0.01
+
+
+def test_discrete_latents_and_statistics_of_ones_own():
+    model = GaussianMixture(6, components=3)
+    x = model.decode(torch.randint(3, (200,))).sample()
+    mine = {"first": lambda x: x[..., 0]}
+    found = predictive_check(model, ExactPosterior(model), x, statistics=mine, num_particles=40)
+    assert found.replicated["first"].shape == (40, 200)
+    assert 0.001 < found.p_values()["first"] < 0.999
+
+
+def test_a_guide_that_leaves_a_latent_to_enumeration_is_refused():
+    model = GaussianMixture(6, components=3)
+    with pytest.raises(ValueError, match="does not draw 'z'"):
+        predictive_check(model, lambda x, **k: None, torch.zeros(2, 6))
+
+
+def test_a_probe_reads_what_the_posterior_keeps():
+    model, x = fitted(400)
+    labels = (model.posterior(x).loc[:, 0] > 0).long()
+    guide = ExactPosterior(model)
+    seen = linear_probe(guide, x[:200], labels[:200], x[200:], labels[200:])
+    shuffled = labels[torch.randperm(400)]
+    chance = linear_probe(guide, x[:200], shuffled[:200], x[200:], shuffled[200:])
+    assert seen > 0.9
+    assert chance < 0.7
+
+
+def test_clusters_that_are_classes_agree():
+    torch.manual_seed(0)
+    model = GaussianMixture(6, components=3)
+    with torch.no_grad():
+        model.loc.mul_(10)
+    labels = torch.randint(3, (300,))
+    x = model.decode(labels).sample()
+    found = cluster_agreement(model.posterior(x).probs, (labels + 1) % 3)
+    assert (found.adjusted_rand, found.accuracy, found.purity) == (1.0, 1.0, 1.0)
+    assert (cluster_of(ExactPosterior(model), x) == labels).all()
+    random = cluster_agreement(torch.randint(3, (300,)), labels)
+    assert abs(random.adjusted_rand) < 0.05
+    assert random.accuracy < 0.5
+    with pytest.raises(ValueError, match="draws 0 categories"):
+        cluster_of(Amortized(6, 2), x)
