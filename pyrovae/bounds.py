@@ -41,7 +41,12 @@ def renyi_bound(log_weights: Tensor, alpha: float) -> Tensor:
     """
     if math.isinf(alpha):
         return log_weights.amax(0)
-    return log_mean_exp((1.0 - alpha) * log_weights) / (1.0 - alpha)
+    power = 1.0 - alpha
+    if abs(power) < 3e-3:
+        # The quotient of two small numbers; around the mean neither of them loses its digits.
+        mean = log_weights.mean(0)
+        return mean + (power * (log_weights - mean)).expm1().mean(0).log1p() / power
+    return log_mean_exp(power * log_weights) / power
 
 
 def renyi_coefficients(log_weights: Tensor, alpha: float) -> Tensor:

@@ -73,6 +73,16 @@ def test_towards_order_one_the_bound_meets_the_elbo(weights):
         assert (difference.abs() < 1e-8 * found.var(0) + 1e-6).all()
 
 
+@pytest.mark.parametrize("distance", [1e-3, -1e-5, 1e-7])
+def test_near_order_one_single_precision_is_enough(weights, distance):
+    found, _ = weights
+    alpha = 1 - distance
+    exact = Renyi(alpha=alpha).bound(found)
+    torch.testing.assert_close(
+        Renyi(alpha=alpha).bound(found.float()).double(), exact, atol=1e-4, rtol=1e-5
+    )
+
+
 def test_order_zero_and_minus_infinity_are_what_they_are_called(weights):
     found, _ = weights
     assert torch.equal(Renyi(alpha=0.0).bound(found), IWAE().bound(found))
