@@ -19,6 +19,7 @@ from pyrovae.policy import Level, Policy
 from pyrovae.programs import Program, own_parameters
 from pyrovae.recording import Outputs, ParametersChangedError, Recording
 from pyrovae.row_tables import row_tables
+from pyrovae.stock import warn_if_no_bound
 from pyrovae.update import Update
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -145,6 +146,8 @@ class SVI:
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A step that runs the programs, and shows which parameters they use."""
         function = self._function
+        if self._update is None:
+            warn_if_no_bound(self.loss, self.model, self.guide, *args, **kwargs)
         if self._update is None and not (callable(self.optim) and not function.parameters()):
             self._take_optimizer(function.parameters())
         if self._update is not None:

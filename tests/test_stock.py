@@ -9,6 +9,7 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch import nn
 
+from pyrovae import SVI
 from pyrovae.guides import Amortized, ExactPosterior
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
 from pyrovae.objectives import ELBO, IWAE, Renyi
@@ -247,6 +248,17 @@ def test_a_stock_loss_that_is_no_bound_is_warned_of_with_the_one_to_use():
         warn_if_no_bound(Renyi(), model, guide, X, index=torch.arange(B), size=N)
         exact = ProbabilisticPCA(3, latent=2).double()
         warn_if_no_bound(RenyiELBO(alpha=0.0, num_particles=3), exact, ExactPosterior(exact), X)
+
+
+def test_the_first_step_on_a_subsample_warns_of_stock_renyi():
+    model, guide = pair()
+    for loss, wrong in ((RenyiELBO(num_particles=2), True), (Renyi(num_particles=2), False)):
+        svi = SVI(model, guide, lambda p: torch.optim.Adam(p, lr=1e-3), loss=loss)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                svi.step(X, index=torch.arange(B), size=N)
+        assert sum("is no bound here" in str(w.message) for w in seen) == wrong
 
 
 def test_modules_with_the_same_names_keep_their_own_parameters():
