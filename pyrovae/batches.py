@@ -74,8 +74,15 @@ class Batches:
         """Go on from a `state_dict`.
 
         Raises:
-            ValueError: it belongs to another number of rows.
+            ValueError: it belongs to another number of rows, or is no such state.
         """
+        numbers = [state.get(name) for name in ("size", "seed", "epoch", "position")]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError(
+                "the saved position in the data is not one: it takes whole numbers from 0"
+            )
+        if state["position"] > state["size"]:
+            raise ValueError("the saved position in the data lies behind its end")
         if state["size"] != self.size:
             raise ValueError(
                 f"the saved position is in a data set of {state['size']} rows, this one has "

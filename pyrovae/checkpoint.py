@@ -7,11 +7,9 @@ does not match its manifest is refused before a tensor is built, and nothing tha
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from safetensors.torch import load as build_tensors
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pyrovae.files import read_json, write_atomically, write_json
+from pyrovae.files import read_json, read_regular, write_atomically, write_json
 
 SCHEMA = 1
 
@@ -74,10 +72,11 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
 
     Raises:
         ValueError: a file is missing, damaged, of another version, or not a regular file.
+        OSError: a file cannot be read.
     """
     target = Path(path)
     manifest = _read_manifest(target)
-    content = _read_regular(target, manifest["bytes"])
+    content = read_regular(target, exactly=manifest["bytes"])
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise ValueError(
             f"{target} is damaged: its SHA-256 is not the one in {target.with_suffix('.json').name}. "
@@ -118,9 +117,14 @@ def restore(tensors: Mapping[str, Tensor], **modules: nn.Module) -> None:
     came = {k: v for k, v in tensors.items() if k.partition(".")[0] in modules}
     check_same(came, own)
     check_finite({name: came[name] for name, tensor in own.items() if tensor.requires_grad})
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(came[name])
+    put_back(own, came)
+
+
+@torch.no_grad()
+def put_back(own: Mapping[str, Tensor], came: Mapping[str, Tensor]) -> None:
+    """Write tensors into those of the same names, in place."""
+    for name, tensor in own.items():
+        tensor.copy_(came[name])
 
 
 def check_same(
@@ -182,7 +186,7 @@ def _describe(tensor: Tensor) -> dict[str, Any]:
 
 def _read_manifest(target: Path) -> dict[str, Any]:
     path = target.with_suffix(".json")
-    if not target.is_file() or not path.is_file():
+    if not os.path.lexists(target) or not os.path.lexists(path):
         raise ValueError(
             f"There is no checkpoint {target}: it takes that file and {path.name} beside it."
         )
@@ -198,23 +202,6 @@ def _read_manifest(target: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path} is damaged: its entry {name!r} is missing or no {kind.__name__}."
             )
+    if manifest.get("file") != target.name:
+        raise ValueError(f"{path} is the manifest of another file, {manifest.get('file')!r}.")
     return manifest
-
-
-def _read_regular(path: Path, expected_bytes: int) -> bytes:
-    """The content of a regular file of that size; a link or a pipe is refused, never followed."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ValueError(f"{path} is a link; a checkpoint is a regular file.") from error
-        raise
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path} is not a regular file.")
-        if status.st_size != expected_bytes:
-            raise ValueError(
-                f"{path} is damaged: it has {status.st_size} bytes where {expected_bytes} were written."
-            )
-        return file.read()

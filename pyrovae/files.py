@@ -5,15 +5,19 @@ Standard library and NumPy only.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+MOST_JSON = 2**28  # bytes
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -35,8 +39,55 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_folder(path: Path) -> None:
+    """Make names in a folder outlive a loss of power, where the system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # nor do some file systems flush them
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: Path, *, most: int = MOST_JSON, exactly: int | None = None) -> bytes:
+    """The content of a regular file; a link or a pipe is refused, never followed or waited for.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; a larger file is refused unread.
+        exactly: bytes that it must have.
+
+    Raises:
+        ValueError: it is a link, no regular file, or of another size.
+        OSError: it cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{path} is a link, which is not followed.") from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is not a regular file.")
+        if exactly is not None and status.st_size != exactly:
+            raise ValueError(
+                f"{path} is damaged: it has {status.st_size} bytes where {exactly} were written."
+            )
+        if exactly is None and status.st_size > most:
+            raise ValueError(f"{path} has {status.st_size} bytes; at most {most} are read.")
+        return file.read()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -54,11 +105,14 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
     Raises:
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, or no regular file.
     """
+    content = read_regular(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is not readable JSON: it is nested too deeply.") from error
+    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise ValueError(f"{path} is not readable JSON: {error}.") from error
 
 

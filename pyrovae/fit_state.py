@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.batches import Batches
-from pyrovae.checkpoint import check_finite, check_same
+from pyrovae.checkpoint import check_finite, check_same, put_back
 from pyrovae.optimizer_state import set_schedule
-from pyrovae.packing import pack, unpack
+from pyrovae.packing import pack, referred, unpack
 from pyrovae.progress import Measurement
 from pyrovae.randomness import read_random, set_random
 from pyrovae.svi import SVI
@@ -126,9 +126,9 @@ class FitState:
         nested = unpack(plain, tensors)
         named = self.named()
         _check_fits(nested, tensors, named, convert)
+        _check_others(plain, tensors, self.read()[0], convert)
         self.batches.load_state_dict(nested["batches"])
-        for name, tensor in named.items():
-            tensor.copy_(tensors[f"now.{name}"])
+        put_back(named, {name: tensors[f"now.{name}"] for name in named})
         self.total.copy_(tensors["total"])
         set_svi(self.svi, nested["svi"], named)
         if self.scheduler is not None:
@@ -167,16 +167,50 @@ def _check_fits(
     wrong += [name for name, kind in _PLAIN.items() if not isinstance(nested.get(name), kind)]
     if wrong or "total" not in tensors:
         raise ValueError(f"this is not the state of a fit: {(wrong or ['total'])[0]!r} is missing")
+    if min(nested["steps"], nested["best_epoch"], nested["seconds"]) < 0:
+        raise ValueError("this is not the state of a fit: it counts below 0")
     measured = nested["measured"]
-    if not isinstance(measured, list) or not all(
-        isinstance(row, tuple) and len(row) == len(Measurement._fields) for row in measured
-    ):
+    if not isinstance(measured, list) or not all(map(_is_measurement, measured)):
         raise ValueError("this is not the state of a fit: its measurements are not measurements")
     came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
     best = {k.removeprefix("best."): t for k, t in tensors.items() if k.startswith("best.")}
     for found in (came, best) if best else (came,):
         check_same(found, named, convert=convert)
         check_finite({k: t for k, t in found.items() if named[k].requires_grad})
+
+
+def _check_others(
+    plain: Any, tensors: Mapping[str, Tensor], here: Mapping[str, Tensor], convert: bool
+) -> None:
+    """Refuse tensors besides parameters that nothing refers to, or that are of another make."""
+    left = set(tensors) - {"total"} - referred(plain)
+    left = {name for name in left if not name.startswith(("now.", "best."))}
+    if left:
+        raise ValueError(
+            f"the checkpoint holds tensors that no fit writes: {', '.join(sorted(left))}"
+        )
+    for name, there in tensors.items():
+        like = here.get(name, there)
+        both_float = like.is_floating_point() and there.is_floating_point()
+        if like.shape != there.shape or (
+            like.dtype != there.dtype and not (convert and both_float)
+        ):
+            raise ValueError(
+                f"the checkpoint does not fit: {name} is {there.dtype} {tuple(there.shape)} there and "
+                f"{like.dtype} {tuple(like.shape)} here"
+            )
+        if name.startswith(("svi.", "total")) and bool(there.isnan().any()):
+            raise ValueError(f"the checkpoint holds numbers that are none in {name}; use another")
+
+
+def _is_measurement(row: Any) -> bool:
+    whole = Measurement._fields.index("seconds")
+    return (
+        isinstance(row, tuple)
+        and len(row) == len(Measurement._fields)
+        and all(type(n) is int and n >= 0 for n in row[:whole])
+        and all(type(n) is float for n in row[whole:])
+    )
 
 
 def kinds_of(plain: Any) -> list[list[int]]:

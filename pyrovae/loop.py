@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pyrovae.checkpoint import check_same
+from pyrovae.checkpoint import check_same, put_back
 from pyrovae.checkpoint_folder import CheckpointFolder
-from pyrovae.feed import Feed, modules
+from pyrovae.feed import Feed
 from pyrovae.fit_state import FitState, kinds_of
 from pyrovae.guard import Guard
 from pyrovae.history import History
 from pyrovae.interrupts import Interrupted, Interrupts
 from pyrovae.progress import FitProgress, Measurement
 from pyrovae.svi_state import compiled_kinds
+from pyrovae.validation import validation_bound
 
 
 @dataclass
@@ -86,24 +86,34 @@ class Trainer:
         Raises:
             ValueError: it is the state of another fit, or its steps cannot be compiled as they were.
         """
+        before = {name: tensor.detach().clone() for name, tensor in self.state.tensors.items()}
+        try:
+            self._resume(tensors, plain, convert, exact)
+        except Exception:
+            put_back(self.state.tensors, before)
+            raise
+
+    def _resume(
+        self, tensors: Mapping[str, Tensor], plain: Any, convert: bool, exact: bool
+    ) -> None:
         state = self.state
         came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
         came = {name: tensor for name, tensor in came.items() if not name.startswith("store.")}
         check_same(came, state.tensors, convert=convert)
-        with torch.no_grad():
-            for name, tensor in state.tensors.items():
-                tensor.copy_(came[name])
+        kinds = kinds_of(plain)
+        put_back(state.tensors, came)
         # Steps that are undone at once: after them the optimiser has made all that it remembers, and
         # what was recorded or compiled is so again.
-        batches = [(at[:3], at[3]) for at in kinds_of(plain)] or [([0, 0, 1], 1)]
+        batches = [(at[:3], at[3]) for at in kinds] or [([0, 0, 1], 1)]
         for (epoch, start, end), count in batches:
             for _ in range(count):
                 self.step(state.batches.order(epoch)[start:end])
         state.put(tensors, plain, convert=convert)
-        if exact and plain["compiled"] != compiled_kinds(state.svi):
+        then, now = plain["compiled"], compiled_kinds(state.svi)
+        if exact and then != now:
             raise ValueError(
-                f"steps with {plain['compiled']} kinds of batches were compiled, here {compiled_kinds(state.svi)} "
-                "can be, and compiled steps round differently: say resume='anyway' to go on all the same"
+                f"steps with {then} kinds of batches were compiled, here {now} can be, and compiled steps "
+                "round differently: say resume='anyway' to go on all the same"
             )
         state.over = state.stopped_early or len(state.measured) >= self.epochs
 
@@ -183,31 +193,21 @@ class Trainer:
             )
 
     def validate(self) -> float:
-        """The objective's bound per validation row, with the same random numbers at every call."""
-        x = self.source.validation
+        """The objective's bound per validation row; NaN where there are none."""
+        x, batches = self.source.validation, self.state.batches
         if x is None:
             return math.nan
-        svi, batches = self.state.svi, self.state.batches
-        programs = modules(model=svi.model, guide=svi.guide).values()
-        for program in programs:
-            program.eval()
-        total = 0.0
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            torch.manual_seed(batches.seed)
-            for rows in x.split(max(batches.batch_size, 256)):
-                try:
-                    total += svi.evaluate_loss(rows)
-                except (RuntimeError, ValueError) as error:
-                    self.guard.refuse(error)
-        for program in programs:
-            program.train()
-        if not math.isfinite(total):
+        try:
+            bound = validation_bound(self.state.svi, x, batches.batch_size, batches.seed)
+        except (RuntimeError, ValueError) as error:
+            self.guard.refuse(error)
+        if not math.isfinite(bound):
             warnings.warn(
-                f"the bound of the validation rows is {-total} after epoch {batches.epoch}: it is not "
-                "taken for the best; look for rows far from those that were trained on",
+                f"the bound of the validation rows is {bound} after epoch {batches.epoch}: it is not taken "
+                "for the best; look for rows far from those that were trained on",
                 stacklevel=2,
             )
-        return -total / len(x)
+        return bound
 
     def keep_if_best(self, at: Measurement) -> None:
         """Copy the parameters if this epoch's are the best on the validation rows."""
@@ -222,9 +222,7 @@ class Trainer:
         """Put the best parameters back, if any were kept."""
         best = self.state.best_tensors
         if best is not None:
-            with torch.no_grad():
-                for name, tensor in self.state.named().items():
-                    tensor.copy_(best[name])
+            put_back(self.state.named(), best)
 
     def next_rate(self, at: Measurement) -> None:
         """Move the learning rate on; one that waits for a plateau looks at minus the bound."""

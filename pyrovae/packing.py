@@ -100,6 +100,25 @@ def unpack(value: Any, tensors: Mapping[str, Tensor], depth: int = 0) -> Any:
     raise ValueError(f"the saved state holds {mark} where that cannot be")
 
 
+def referred(packed: Any) -> set[str]:
+    """The names of the tensors that a packed value refers to.
+
+    >>> referred({"a": [{"$tensor": "b"}]})
+    {'b'}
+    """
+    found: set[str] = set()
+    rest = [packed]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            name = value.get("$tensor")
+            found |= {name} if isinstance(name, str) else set()
+            rest += value.values()
+        elif isinstance(value, list):
+            rest += value
+    return found
+
+
 def _are_pairs(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(pair, list) and len(pair) == 2 and not isinstance(pair[0], list | dict)
