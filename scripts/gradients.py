@@ -236,6 +236,48 @@ def closed_form(draws: int) -> None:
         )
 
 
+def ordered(draws: int) -> None:
+    """Bounds in their order on 50 random models: how often one is out of order by 4 standard errors."""
+    models, repeats, particles = 50, max(draws // 100, 100), 64
+    generator = torch.Generator().manual_seed(0)
+    x, offset, noise, scale = (torch.randn(models, generator=generator).double() for _ in range(4))
+    noise, scale = noise.exp().clamp(0.3), scale.exp().clamp(0.5)
+
+    def model() -> None:
+        with pyro.plate("repeats", repeats, dim=-2), pyro.plate("data", models, dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(models).double(), 1.0))
+            pyro.sample("x", dist.Normal(z, noise), obs=x.expand(repeats, models))
+
+    def guide() -> None:
+        with pyro.plate("repeats", repeats, dim=-2), pyro.plate("data", models, dim=-1):
+            pyro.sample("z", dist.Normal(x / 2 + 0.3 * offset, scale))
+
+    torch.manual_seed(0)
+    weights = log_weights(model, guide, num_particles=particles).reshape(particles, repeats, models)
+    exact = dist.Normal(torch.zeros(models).double(), (1 + noise.square()).sqrt()).log_prob(x)
+
+    def violations(lower: Tensor, upper: Tensor) -> int:
+        difference = lower - upper
+        error = difference.std(0) / math.sqrt(repeats)
+        return int((difference.mean(0) - 4 * error > 1e-9).sum())
+
+    rising = [IWAE().bound(weights[:k]) for k in (1, 2, 4, 8, 16, 32, 64)]
+    falling = [
+        Renyi(alpha=alpha).bound(weights) for alpha in (0.0, 0.25, 0.5, 0.75, 0.99, 2.0, 5.0)
+    ]
+    counts = {
+        "IWAE falls as K doubles": sum(map(violations, rising, rising[1:])),
+        "Renyi rises with alpha": sum(map(violations, falling[1:], falling)),
+        "a bound lies above the evidence": sum(violations(b, exact) for b in rising + falling),
+    }
+    for what, count in counts.items():
+        say(f"50 random models: {what}", f"{count}", "0", count == 0)
+    control = violations(Renyi(alpha=-5.0).bound(weights), exact)
+    say(
+        "mistake: alpha = -5 taken for a bound, on so many models", f"{control}", "> 0", control > 0
+    )
+
+
 def discrete(draws: int) -> None:
     """Score functions with leave-one-out baselines, against enumeration of all K-tuples of categories."""
     theta, logits = torch.tensor([0.2, -0.4, 0.1]), torch.tensor([0.5, 0.0, -0.5])
@@ -282,6 +324,7 @@ CHECKS = {
     "controls": controls,
     "slopes": slopes,
     "closed_form": closed_form,
+    "ordered": ordered,
     "discrete": discrete,
 }
 
