@@ -91,17 +91,23 @@ class TVO(Objective):
         self.partition = torch.cat([powers.new_zeros(1), powers.exp()])
         self.partition[-1] = 1.0
 
+    def temperatures(self, like: Tensor) -> Tensor:
+        """The partition, (S + 1,), where ``like`` is and in its precision."""
+        if self.partition.device != like.device:
+            self.partition = self.partition.to(like.device)  # once, not at every step
+        return self.partition.to(like.dtype)
+
     def bound(self, log_weights: Tensor) -> Tensor:
         """The left Riemann sum: (K, ...) -> (...), in nats."""
-        return thermodynamic_bound(log_weights, self.partition.to(log_weights))
+        return thermodynamic_bound(log_weights, self.temperatures(log_weights))
 
     def coefficients(self, log_weights: Tensor) -> Tensor:
         """Derivative by each log-weight, (K, B)."""
-        return thermodynamic_coefficients(log_weights, self.partition.to(log_weights))[0]
+        return thermodynamic_coefficients(log_weights, self.temperatures(log_weights))[0]
 
     def dreg_coefficients(self, log_weights: Tensor) -> Tensor:
         """What the doubly reparameterised path is weighed by, (K, B)."""
-        return thermodynamic_coefficients(log_weights, self.partition.to(log_weights))[1]
+        return thermodynamic_coefficients(log_weights, self.temperatures(log_weights))[1]
 
     @property
     def scored(self) -> bool:  # type: ignore[override]
@@ -125,7 +131,7 @@ class TVO(Objective):
         if self.gradient != "covariance":
             return weighing.path_weights(self, particles)
         weighing.refuse_outside(self, particles)
-        partition = self.partition.to(particles.log_joint)
+        partition = self.temperatures(particles.log_joint)
         log_weights = particles.log_weights.detach()
         single, _, score = thermodynamic_coefficients(log_weights, partition)
         model = weighing.spread(self, particles, single)
