@@ -9,15 +9,16 @@ from pyrovae.diagnostics.gradient_noise import (
     noise_table,
     plot_noise,
 )
+from pyrovae.diagnostics.inference_data import to_inference_data
 from pyrovae.diagnostics.information import Information, information
 from pyrovae.diagnostics.predictive_check import PredictiveCheck, predictive_check
-from pyrovae.diagnostics.psis import Smoothed, effective_sample_size, k_hat, smooth, threshold
 from pyrovae.diagnostics.representation import (
     ClusterAgreement,
     cluster_agreement,
     cluster_of,
     linear_probe,
 )
+from pyrovae.psis import Smoothed, effective_sample_size, k_hat, smooth, threshold
 
 __all__ = [
     "Calibration",
@@ -42,5 +43,6 @@ __all__ = [
     "predictive_check",
     "smooth",
     "threshold",
+    "to_inference_data",
     "unit_activity",
 ]

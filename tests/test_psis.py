@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import genpareto
 
-from pyrovae.diagnostics import effective_sample_size, k_hat, psis, smooth, threshold
+from pyrovae.psis import effective_sample_size, k_hat, smooth, threshold
 
 
 def cases():
@@ -83,6 +83,6 @@ def test_the_threshold_is_arvizs():
 
 def test_what_is_no_number_is_refused():
     with pytest.raises(ValueError, match="NaN in 1 places"):
-        psis.smooth(torch.tensor([[math.nan], [0.0]]))
+        smooth(torch.tensor([[math.nan], [0.0]]))
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         k_hat(torch.zeros(3))

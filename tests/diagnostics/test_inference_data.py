@@ -1,0 +1,66 @@
+"""Model, guide and data as ArviZ sees them, number for number."""
+
+import numpy as np
+import pytest
+import torch
+
+import pyrovae
+from pyrovae.diagnostics import k_hat, to_inference_data
+from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
+from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+def test_every_group_holds_what_it_says():
+    model, x = VAE(6, latent=2, hidden=(8,)), torch.rand(5, 6)
+    guide = Amortized(6, 2, hidden=(8,))
+    data = to_inference_data(model, guide, x, chains=2, draws=40, coords={"row": list("abcde")})
+    z = torch.as_tensor(data["posterior"]["z"].values).flatten(0, 1)
+    assert z.shape == (80, 5, 2)
+    with torch.no_grad():
+        likelihood = model.decode(z).log_prob(x)
+        q = guide.family.distribution(guide.local_parameters(x)).log_prob(z)
+        weights = model.prior().log_prob(z) + likelihood - q
+    stats = data["sample_stats"]
+    found = torch.as_tensor(stats["log_weights"].values).flatten(0, 1)
+    torch.testing.assert_close(found, weights, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(stats["k_hat"].values, k_hat(found).numpy(), atol=1e-12)
+    log_likelihood = torch.as_tensor(data["log_likelihood"]["x"].values).flatten(0, 1)
+    torch.testing.assert_close(log_likelihood, likelihood, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(data["observed_data"]["x"].values, x.numpy())
+    assert data["prior"]["z"].shape == (2, 40, 5, 2)
+    assert abs(float(data["prior"]["z"].std()) - 1) < 0.1
+    assert data["prior_predictive"]["x"].shape == data["posterior_predictive"]["x"].shape
+    assert list(data["posterior"]["row"].values) == list("abcde")
+    assert data["posterior"].attrs["guide"] == "Amortized"
+
+
+def test_with_the_exact_posterior_every_weight_is_the_evidence():
+    for model in (ProbabilisticPCA(6, latent=2), GaussianMixture(6, components=3)):
+        model, x = model.double(), torch.randn(4, 6, dtype=torch.float64)
+        data = to_inference_data(model, ExactPosterior(model), x, draws=5)
+        exact = model.exact_log_evidence(x).detach().numpy()
+        weights = data["sample_stats"]["log_weights"].values
+        np.testing.assert_allclose(weights, np.broadcast_to(exact, weights.shape), atol=1e-10)
+        assert (data["sample_stats"]["k_hat"].values == 0).all()
+
+
+def test_rows_of_a_table_and_the_random_state():
+    model, guide = VAE(6, latent=1, hidden=(8,)), PerDatapoint(9, 1)
+    state = torch.get_rng_state()
+    rows = {"index": torch.tensor([8, 0]), "size": 9}
+    one = to_inference_data(model, guide, torch.rand(2, 6) * 0, draws=3, seed=5, **rows)
+    torch.set_rng_state(state)
+    same = to_inference_data(model, guide, torch.rand(2, 6) * 0, draws=3, seed=5, **rows)
+    np.testing.assert_array_equal(one["posterior"]["z"].values, same["posterior"]["z"].values)
+    np.testing.assert_array_equal(one["prior"]["z"].values, same["prior"]["z"].values)
+
+
+def test_bad_input_is_refused():
+    model = GaussianMixture(6, components=3)
+    with pytest.raises(ValueError, match="chains is 0"):
+        to_inference_data(model, ExactPosterior(model), torch.zeros(2, 6), chains=0)
+    with pytest.raises(ValueError, match="does not draw 'z'"):
+        to_inference_data(model, lambda x: None, torch.zeros(2, 6))
+    assert pyrovae.__version__
