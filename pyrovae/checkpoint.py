@@ -1,8 +1,9 @@
 """The state of a run on disk: a flat dictionary of tensors, and JSON beside it.
 
 ``NAME.safetensors`` holds the tensors and nothing else; ``NAME.json``, written last, is the manifest:
-the size and SHA-256 of the tensor file, every tensor's shape and dtype, and the metadata. A file that
-does not match its manifest is refused before a tensor is built, and nothing that is read can run code.
+the size and SHA-256 of the tensor file, every tensor's shape and dtype, the metadata, and the SHA-256 of
+all that. A file that does not match is refused before a tensor is built, and nothing that is read can run
+code.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from safetensors.torch import load as build_tensors
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pyrovae.files import read_json, read_regular, write_atomically, write_json
+from pyrovae.files import parse_json, read_regular, write_atomically
 
 SCHEMA = 1
 
@@ -58,14 +59,20 @@ def save(
         "tensors": {name: _describe(tensor) for name, tensor in ready.items()},
         "metadata": dict(metadata),
     }
-    json.dumps(manifest)  # refuse what JSON cannot hold before anything is written
+    text = _signed(manifest)  # refuse what JSON cannot hold before anything is written
     target.with_suffix(".json").unlink(missing_ok=True)
     write_atomically(target, content)
-    write_json(target.with_suffix(".json"), manifest)
+    write_atomically(target.with_suffix(".json"), text)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(
+    path: str | os.PathLike[str], *, most: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a state that `save` wrote.
+
+    Args:
+        path: the tensor file.
+        most: bytes that it may have; a larger one is refused unread.
 
     Returns:
         The tensors, on the CPU, and the metadata.
@@ -76,6 +83,10 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any
     """
     target = Path(path)
     manifest = _read_manifest(target)
+    if most is not None and manifest["bytes"] > most:
+        raise ValueError(
+            f"{target} has {manifest['bytes']} bytes, where at most {most} make sense."
+        )
     content = read_regular(target, exactly=manifest["bytes"])
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise ValueError(
@@ -180,6 +191,16 @@ def _named(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}.{name}", tensor
 
 
+def _signed(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest as it is written: one way only, and its own SHA-256 at the end."""
+    digest = hashlib.sha256(_text(manifest).encode()).hexdigest()
+    return (_text({**manifest, "manifest_sha256": digest}) + "\n").encode()
+
+
+def _text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=1, allow_nan=False)
+
+
 def _describe(tensor: Tensor) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
 
@@ -190,7 +211,10 @@ def _read_manifest(target: Path) -> dict[str, Any]:
         raise ValueError(
             f"There is no checkpoint {target}: it takes that file and {path.name} beside it."
         )
-    manifest = read_json(path)
+    content = read_regular(path)
+    manifest = parse_json(content, path)
+    signed = dict(manifest) if isinstance(manifest, dict) else {}
+    signed.pop("manifest_sha256", None)
     fields = {"bytes": int, "sha256": str, "tensors": dict, "metadata": dict}
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise ValueError(
@@ -202,6 +226,8 @@ def _read_manifest(target: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path} is damaged: its entry {name!r} is missing or no {kind.__name__}."
             )
+    if _signed(signed) != content:
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one that it ends with.")
     if manifest.get("file") != target.name:
         raise ValueError(f"{path} is the manifest of another file, {manifest.get('file')!r}.")
     return manifest

@@ -120,8 +120,11 @@ class CheckpointFolder:
         """The manifests of all checkpoints, the newest first."""
         return sorted(self.path.glob(f"{kind}-*.json"), reverse=True)
 
-    def newest(self) -> Loaded | None:
+    def newest(self, most: int | None = None) -> Loaded | None:
         """The newest checkpoint that is whole, or None if there is none at all.
+
+        Args:
+            most: bytes that it may have.
 
         Raises:
             ValueError: there are some, and all are damaged.
@@ -129,7 +132,7 @@ class CheckpointFolder:
         said = []
         for manifest in self.manifests():
             try:
-                found = checkpoint.load(manifest.with_suffix(".safetensors"))
+                found = checkpoint.load(manifest.with_suffix(".safetensors"), most=most)
             except (ValueError, OSError) as error:
                 said.append(str(error))
                 continue

@@ -107,7 +107,15 @@ def read_json(path: Path) -> Any:
     Raises:
         ValueError: the file is not JSON, or no regular file.
     """
-    content = read_regular(path)
+    return parse_json(read_regular(path), path)
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """The value that bytes read from a file say.
+
+    Raises:
+        ValueError: they are not JSON.
+    """
     try:
         return json.loads(content.decode("utf-8"))
     except RecursionError as error:

@@ -7,20 +7,37 @@ from typing import Any
 
 import yaml
 
+MOST_VALUES = 100_000
+
 
 def mapping(text: str) -> Mapping[str, Any]:
     """What YAML holds, if it may be a configuration.
 
     Raises:
-        ValueError: the text is not YAML, or not a mapping.
+        ValueError: the text is not YAML, not a mapping, or unfolds to very much.
     """
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"The configuration is not readable YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise ValueError("The configuration must be a mapping such as `model: VAE`.")
+    _check_size(values)
     return values
+
+
+def _check_size(value: Any) -> None:
+    """Refuse what a few lines of YAML that refer to each other can unfold to."""
+    rest, seen = [value], 0
+    while rest:
+        seen += 1
+        if seen > MOST_VALUES:
+            raise ValueError(f"The configuration unfolds to more than {MOST_VALUES} values.")
+        inner = rest.pop()
+        if isinstance(inner, Mapping):
+            rest += inner.values()
+        elif isinstance(inner, (list, tuple)):
+            rest += inner
 
 
 def whole_number(name: str, value: Any, *, least: int) -> int:

@@ -69,7 +69,9 @@ def take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
             "another folder"
         )
     try:
-        found = folder.newest()
+        # Parameters, the best ones, and what an optimiser remembers of them, at their most.
+        own = sum(t.numel() * t.element_size() for t in trainer.state.tensors.values())
+        found = folder.newest(most=32 * own + 2**26)
     except ValueError as error:
         raise ResumeError(str(error)) from error
     if found is None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyrovae.checkpoint import load, parameters, restore, save
+from pyrovae.checkpoint import _signed, load, parameters, restore, save
 
 
 @pytest.fixture
@@ -60,14 +60,32 @@ def test_every_flipped_byte_is_refused(saved):
         ({"schema": 2}, "not a checkpoint of this version"),
         ({"sha256": None}, "its entry 'sha256' is missing"),
         ({"bytes": "9"}, "its entry 'bytes' is missing"),
+        ({"file": "../other.safetensors"}, "manifest of another file"),
         ({"tensors": {}}, "holds other tensors than its manifest lists"),
     ],
 )
 def test_a_changed_manifest_is_refused(saved, change, sentence):
     path = saved.with_suffix(".json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    manifest = json.loads(path.read_text()) | change
+    del manifest["manifest_sha256"]
+    path.write_bytes(_signed(manifest))
     with pytest.raises(ValueError, match=sentence):
         load(saved)
+
+
+def test_every_flipped_byte_of_the_manifest_is_refused(saved):
+    path = saved.with_suffix(".json")
+    content = path.read_bytes()
+    for position in range(len(content)):
+        flipped = bytes([content[position] ^ 1])
+        path.write_bytes(content[:position] + flipped + content[position + 1 :])
+        with pytest.raises(ValueError, match="damaged|not readable JSON|not a checkpoint"):
+            load(saved)
+
+
+def test_what_is_larger_than_makes_sense_is_refused_unread(saved):
+    with pytest.raises(ValueError, match="at most 10 make sense"):
+        load(saved, most=10)
 
 
 def test_a_file_without_its_manifest_is_no_checkpoint(saved):
