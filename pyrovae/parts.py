@@ -35,6 +35,16 @@ INJECTED: dict[str, tuple[str, ...]] = {
     "scheduler": ("optimizer",),
 }
 
+# What a class named by its path must be derived from; an estimator of the evidence is known by its call.
+_BASES = {
+    "data": "pyrovae.dataset.DataSet",
+    "model": "torch.nn.Module",
+    "guide": "torch.nn.Module",
+    "objective": "pyro.infer.ELBO",
+    "optim": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
+}
+
 # Parts of other packages that go by their own name.
 _STOCK = {"objective": dict.fromkeys(("Trace_ELBO", "TraceEnum_ELBO", "RenyiELBO"), "pyro.infer")}
 _NOT_PARTS = {"Optimizer", "LRScheduler", "ChainedScheduler", "SequentialLR"}
@@ -55,7 +65,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     """The class that a public name (in any case) or a dotted path stands for.
 
     Raises:
-        ValueError: there is none; the sentence lists the known names.
+        ValueError: there is none, or it is a class of another kind; the sentence lists the known names.
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"The {kind} must be a name or a dotted path; got {name!r}.")
@@ -173,7 +183,16 @@ def _import(kind: str, path: str) -> Callable[..., Any]:
             "module Python finds (set PYTHONPATH if it is not installed)."
         ) from error
     part: Any = getattr(module, attribute, None)
-    if not callable(part):
+    if not inspect.isclass(part):
         raise ValueError(f"The module {module_name} has no class {attribute!r}.")
+    # A configuration may come from a stranger: what it names is called, so it must be of its kind.
+    base_module, _, base = _BASES.get(kind, "").rpartition(".")
+    if base and not issubclass(part, getattr(importlib.import_module(base_module), base)):
+        raise ValueError(f"{path} is not a {kind}: its class must be derived from {_BASES[kind]}.")
+    if not base and "model" not in inspect.signature(part.__call__).parameters:
+        raise ValueError(
+            f"{path} is not an estimator: it must be called with model, guide and x, as those of "
+            "pyrovae.evidence are."
+        )
     found: Callable[..., Any] = part
     return found

@@ -5,8 +5,12 @@ from pyrovae import parts
 from pyrovae.objectives import IWAE
 
 OWN_PART = """
-class Mine:
+import torch
+
+
+class Mine(torch.nn.Module):
     def __init__(self, features, *, width: int, depth: int = 2):
+        torch.nn.Module.__init__(self)
         self.features, self.width, self.depth = features, width, depth
 """
 
@@ -66,3 +70,20 @@ def test_options_given_are_kept_and_the_rest_are_defaults():
     assert isinstance(objective, IWAE)
     assert objective.num_particles == 3
     assert parts.complete("objective", "IWAE", {"num_particles": 3})["vectorize_particles"] is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("model", "subprocess.Popen"),
+        ("guide", "os.system"),
+        ("objective", "pyrovae.models.VAE"),
+        ("data", "subprocess.Popen"),
+        ("evidence", "subprocess.Popen"),
+        ("optim", "pathlib.Path"),
+        ("scheduler", "torch.optim.Adam"),
+    ],
+)
+def test_what_a_path_names_must_be_of_its_kind(kind, path):
+    with pytest.raises(ValueError, match="has no class|is not a|is not an estimator"):
+        parts.resolve(kind, path)
