@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -49,6 +50,12 @@ def evaluate(words: Sequence[str]) -> tuple[RunFolder, Config, Namespace]:
     def others(parser: ArgumentParser) -> None:
         parser.add_argument("run", type=str, help="folder of a run, such as results/runs/NAME")
         parser.add_argument("--part", type=PartName, default="test", help="which rows")
+        parser.add_argument(
+            "--diagnose",
+            type=Literal["none", "quick", "full"],
+            default="full",
+            help="k-hat, annealing, gaps, calibration and the rest, in words; takes a minute or two",
+        )
 
     folder = RunFolder(Path("." if helps else words[0]))
     config, other = parse(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ Latent-variable models and inference algorithms in Pyro: fitted, compared and ch
 
   compare   fit models with several guides and objectives, and write a table and a page
   fit       fit one model, with any part and any option
-  evaluate  score a fitted run again, with another estimator or more particles
+  evaluate  score a fitted run again, with every diagnostic, and say what the numbers mean
   report    make the table and the page again from what runs wrote
   list      the parts there are: models, guides, objectives, evidence, data
 
@@ -128,10 +129,17 @@ def evaluate(words: Sequence[str]) -> int:
     from pyrovae.experiment import load
 
     folder, config, other = read(words)
-    found = load(folder, config).evaluate(other.part)
+    experiment = load(folder, config)
+    found = experiment.evaluate(other.part)
     print(f"{folder.name}, {other.part} rows, nats per datapoint (larger is better)")
     for label, value in found.words().items():
         print(f"  {label:<14} {value}")
+    if other.diagnose != "none":
+        from pyrovae.rescoring import rescore
+
+        for sentence in rescore(experiment, folder, other.part, quick=other.diagnose == "quick"):
+            print(textwrap.fill(sentence, 100, initial_indent="- ", subsequent_indent="  "))
+        _say(f"These numbers: {folder.path / 'diagnosis.json'}")
     return 0
 
 

@@ -102,7 +102,13 @@ class RunFolder:
             resume: keep the checkpoints.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in ("record.json", "metrics.csv", "arrays.npz", "parameters.json"):
+        for leftover in (
+            "record.json",
+            "metrics.csv",
+            "arrays.npz",
+            "parameters.json",
+            "diagnosis.json",
+        ):
             (self.path / leftover).unlink(missing_ok=True)
         self.parameters_path.unlink(missing_ok=True)
         if not resume:

@@ -11,6 +11,7 @@ import pytest
 from pyrovae import parts
 from pyrovae.cli import COMMANDS, main
 from pyrovae.config import Config
+from pyrovae.files import read_json
 from pyrovae.records import OutputFolder
 
 ROOT = Path(__file__).parent.parent
@@ -81,8 +82,14 @@ def test_a_run_from_the_command_line(fitted, capsys):
 def test_a_fitted_run_is_scored_again(fitted, capsys):
     (run,) = OutputFolder.open(fitted).runs()
     words = ["evaluate", str(run.path), "--evidence.num_particles", "7", "--part", "validation"]
+    words += ["--diagnose", "quick"]
     assert main(words) == 0
-    assert re.search(r"log evidence +-?\d+\.\d+ ± \d", capsys.readouterr().out)
+    shown = capsys.readouterr()
+    assert re.search(r"log evidence +-?\d+\.\d+ ± \d", shown.out)
+    assert "have a k-hat above" in " ".join(shown.out.split())
+    saved = read_json(run.path / "diagnosis.json")
+    assert len(saved["words"]) >= 5
+    assert saved["numbers"]["particles"] == 200
 
 
 def test_the_report_is_made_again(fitted, capsys):
