@@ -77,10 +77,11 @@ def read_regular(path: Path, *, most: int = MOST_JSON, exactly: int | None = Non
         if error.errno == errno.ELOOP:
             raise ValueError(f"{path} is a link, which is not followed.") from error
         raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is not a regular file.")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path} is not a regular file.")
         if exactly is not None and status.st_size != exactly:
             raise ValueError(
                 f"{path} is damaged: it has {status.st_size} bytes where {exactly} were written."
