@@ -108,6 +108,8 @@ def set_schedule(schedule: LRScheduler, saved: Nested) -> None:
             f"the saved state of the learning-rate schedule is not one of {type(schedule).__name__}: use "
             "the schedule that it was saved with"
         )
+    for key, value in saved.items():
+        _check_alike(key, now[key], value)
     schedule.load_state_dict(saved)
 
 
@@ -142,6 +144,7 @@ def _set(optimizer: Optimizer, saved: Nested, names: Mapping[str, Tensor]) -> No
         raise ValueError("the saved state of the optimiser is of other parameters than these")
     for group, values in zip(groups, saved["groups"], strict=True):
         for key in group.keys() - {"params"}:
+            _check_alike(key, group[key], values[key])
             group[key] = _placed(group[key], values[key])
     for parameter in [p for p in optimizer.state if isinstance(p, Tensor)]:
         if not any(parameter is names[name] for name in saved["state"]):
@@ -159,6 +162,24 @@ def _set_parameter(optimizer: Optimizer, parameter: Tensor, saved: Nested) -> No
             # As torch does it: counts of steps stay on the CPU, all else lies beside the parameter.
             value = value.clone() if key == "step" else value.to(parameter, copy=True)
         state[key] = _placed(state.get(key), value)
+
+
+def _check_alike(key: str, there: Any, value: Any) -> None:
+    """Refuse a value of another kind than the one that it replaces: no optimiser would have saved it."""
+    numbers, switches = (int, float), (bool, type(None))
+    same = type(there) is type(value)
+    if isinstance(there, list | tuple) and same:
+        same = len(there) == len(value)
+        for one, other in zip(there, value, strict=False):
+            _check_alike(key, one, other)
+    elif type(there) in numbers and type(value) in numbers:
+        same = True
+    elif isinstance(there, switches) and isinstance(value, switches):
+        same = True
+    if not same:
+        raise ValueError(
+            f"the saved state does not fit this optimiser: its {key} is {value!r} where it is {there!r} here"
+        )
 
 
 def _placed(there: Any, value: Any) -> Any:
