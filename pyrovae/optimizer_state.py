@@ -172,10 +172,9 @@ def _check_alike(key: str, there: Any, value: Any) -> None:
         same = len(there) == len(value)
         for one, other in zip(there, value, strict=False):
             _check_alike(key, one, other)
-    elif type(there) in numbers and type(value) in numbers:
-        same = True
-    elif isinstance(there, switches) and isinstance(value, switches):
-        same = True
+    elif not same:
+        kinds = (type(there), type(value))
+        same = all(k in numbers for k in kinds) or all(k in switches for k in kinds)
     if not same:
         raise ValueError(
             f"the saved state does not fit this optimiser: its {key} is {value!r} where it is {there!r} here"
