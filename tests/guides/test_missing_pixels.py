@@ -111,7 +111,9 @@ def test_the_score_function_finds_the_exact_posterior_of_independent_pixels():
 def test_the_score_function_finds_the_best_independent_answer():
     model = mixture(3)
     with torch.no_grad():
-        model.pixel_logits.mul_(2.0)  # images so different that their pixels are far from independent
+        model.pixel_logits.mul_(
+            2.0
+        )  # images so different that their pixels are far from independent
     objective = objectives.ELBO(num_particles=100, gradient="score")
     guide = refit(model, MissingPixels(9, 6).double(), ROWS, objective=objective, steps=600)
     expected = torch.stack([best_independent(model, row) for row in ROWS])
