@@ -22,7 +22,7 @@ def listing(kinds: Sequence[str] = (), *, long: bool = False) -> str:
 
     Args:
         kinds: only these, of `KINDS`.
-        long: with every option, its type, its default and what it means.
+        long: with its formula, source and how to read it, and every option with its type and default.
 
     Raises:
         ValueError: an unknown kind.
@@ -44,9 +44,31 @@ def listing(kinds: Sequence[str] = (), *, long: bool = False) -> str:
             part = parts.resolve(KINDS[title], name)
             lines.append(f"  {name:<{width}}  {first_sentence(part)}")
             if long:
+                lines += [f"      {line}".rstrip() for line in explanation(part)]
                 lines += [f"      {line}" for line in _options(KINDS[title], name)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def explanation(part: object) -> list[str]:
+    """What a docstring of this package says after its first sentence, without options and example.
+
+    Example:
+        >>> from pyrovae.objectives import IWAE
+        >>> any("math" in line for line in explanation(IWAE))
+        True
+    """
+    if not getattr(part, "__module__", "").startswith("pyrovae."):
+        return []
+    _, _, body = (inspect.getdoc(part) or "").partition("\n\n")
+    kept: list[str] = []
+    heading = ""
+    for line in body.splitlines():
+        if line and not line.startswith(" "):
+            heading = line
+        if heading not in ("Args:", "Example:"):
+            kept.append(line)
+    return [*"\n".join(kept).strip().splitlines(), ""]
 
 
 def _options(kind: str, name: str) -> list[str]:
