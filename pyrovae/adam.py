@@ -112,9 +112,15 @@ def fused_adam(groups: Sequence[AdamGroup], gradients: Mapping[Tensor, Tensor]) 
         )
 
 
+def corrections(group: AdamGroup, rate: Any, time: Any) -> tuple[Any, Any]:
+    """Step size with the bias of the average taken out, and one over the root for that of the square."""
+    beta1, beta2 = group.betas
+    return rate / (1 - beta1**time), (1 - beta2**time) ** -0.5
+
+
 def adam_in_graph(
     group: AdamGroup,
-    lr: Tensor,
+    scalars: Sequence[Tensor],
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
     averages: Sequence[Tensor],
@@ -127,22 +133,22 @@ def adam_in_graph(
               \quad \theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}
               {\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
+    ``scalars`` are the learning rate and what `corrections` returns.
+
     Source: Adam: a method for stochastic optimization (Kingma & Ba, 2015); Decoupled weight decay
     regularization (Loshchilov & Hutter, 2019).
     """
     beta1, beta2 = group.betas
+    lr, size, root = (scalar.to(parameters[0].dtype) for scalar in scalars)
     for step in steps:
         step.add_(1)
-    time = steps[0].double()
-    size = (lr / (1 - beta1**time)).to(parameters[0].dtype)
-    root = (1 - beta2**time).sqrt().to(parameters[0].dtype)
     for p, g, m, v in zip(parameters, gradients, averages, squares, strict=True):
         if group.maximize:
             g = -g
         if group.weight_decay and group.decoupled:
-            p.mul_((1 - lr * group.weight_decay).to(p.dtype))
+            p.mul_(1 - lr * group.weight_decay)
         elif group.weight_decay:
             g = g + group.weight_decay * p
         m.copy_(m + (1 - beta1) * (g - m))
         v.copy_(beta2 * v + (1 - beta2) * g * g)
-        p.sub_(size * m / (v.sqrt() / root + group.eps))
+        p.sub_(size * m / (v.sqrt() * root + group.eps))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -30,9 +32,7 @@ class Arguments:
         for name, value in kwargs.items():
             key.append(name)
             self._visit(value, key)
-        # On an accelerator, where to ask is to wait, some value may always be missing.
-        floating = [tensor for tensor in self.tensors if tensor.is_floating_point()]
-        self.missing = any(t.device.type != "cpu" or any_missing(t) for t in floating)
+        self.missing = _missing(self.tensors)
         self.key = (*key, self.missing)
 
     def _visit(self, value: Any, key: list[Any]) -> None:
@@ -69,3 +69,49 @@ class Arguments:
             return value
 
         return tuple(map(rebuild, self.args)), {k: rebuild(v) for k, v in self.kwargs.items()}
+
+
+class Signature:
+    """What a call without nested arguments looks like if it is of a known kind; checked in little time."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.count = len(arguments.args)
+        self.names = tuple(arguments.kwargs)
+        self.missing = arguments.missing
+        values = (*arguments.args, *arguments.kwargs.values())
+        self.expected = [(type(value), _seen(value)) for value in values]
+
+    def tensors(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor] | None:
+        """The tensors of a call, or None if it is of another kind."""
+        if len(args) != self.count or tuple(kwargs) != self.names:
+            return None
+        found = []
+        for value, (kind, seen) in zip((*args, *kwargs.values()), self.expected, strict=True):
+            if type(value) is not kind:
+                return None
+            if kind is Tensor:
+                if _KIND(value) != seen[0] or value.stride() != seen[1]:
+                    return None
+                found.append(value)
+            elif value != seen:
+                return None
+        return found if _missing(found) == self.missing else None
+
+
+_KIND = attrgetter("dtype", "shape", "device", "requires_grad")
+
+
+def _seen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _KIND(value), value.stride()
+    # Of what is inside a list or a dictionary nothing is known here: never equal.
+    return math.nan if isinstance(value, list | tuple | dict) else value
+
+
+def _missing(tensors: Sequence[Tensor]) -> bool:
+    """Whether a value may be missing; always on an accelerator, where to ask is to wait."""
+    return any(
+        tensor.device.type != "cpu" or any_missing(tensor)
+        for tensor in tensors
+        if tensor.is_floating_point()
+    )

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from pyrovae.adam import AdamGroup, adam_in_graph
+from pyrovae.adam import AdamGroup, adam_in_graph, corrections
 from pyrovae.lowering import lower
 from pyrovae.recording import Outputs, Recording
 from pyrovae.row_tables import Memory, Settings, update_rows
@@ -49,6 +49,7 @@ class CompiledStep:
         self._groups = groups if groups is not None and self._in_step else []
         self._tables = list(update.by_rows.values()) if self._in_step else []
         self._rates = [torch.tensor(rate, dtype=torch.float64) for rate in self._rates_now()]
+        self._scalars = [torch.zeros(2, dtype=torch.float64) for _ in self._groups]
         self._settings = update.settings()
         self._fixed = self._fixed_now()
         self._kept = self._state()
@@ -56,6 +57,7 @@ class CompiledStep:
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Take the step, and return the loss before it."""
+        self._prepare()
         with torch.no_grad():
             outputs = list(self._compiled([*inputs, *self._kept]))
         if self._in_step:
@@ -85,6 +87,15 @@ class CompiledStep:
         dense = [t for g in self._groups for t in (*g.averages, *g.squares, *g.steps)]
         return dense + [t for table in self._tables for t in table.memory[:3]]
 
+    def _prepare(self) -> None:
+        """Compute what depends on the number of steps alone: powers are slow, and needed but once.
+
+        On an accelerator, where reading the number would mean waiting, the compiled function does it.
+        """
+        for group, scalars in zip(self._groups, self._scalars, strict=True):
+            if group.steps[0].device.type == "cpu":
+                scalars.numpy()[:] = corrections(group, group.lr, group.steps[0].item() + 1)
+
     def _rates_now(self) -> list[float]:
         return [g.lr for g in self._groups] + [table.settings.lr for table in self._tables]
 
@@ -93,7 +104,7 @@ class CompiledStep:
         return [*(group.fixed for group in self._groups), *tables]
 
     def _state(self) -> list[Tensor]:
-        kept = [*self.recording.constants, *self._rates]
+        kept = [*self.recording.constants, *self._rates, *self._scalars]
         for group in self._groups:
             kept += [*group.averages, *group.squares, *group.steps]
         for table in self._tables:
@@ -113,8 +124,9 @@ class CompiledStep:
             dense, rows = clipped(dense, rows, self.update.clip_norm)
         rest = iter(tensors[count:])
         rates = list(islice(rest, len(self._rates)))
-        for group, rate in zip(self._groups, rates, strict=False):
-            _adam(group, rate, here, dense, rest)
+        corrected = list(islice(rest, len(self._scalars)))
+        for group, rate, scalars in zip(self._groups, rates, corrected, strict=False):
+            _adam(group, [rate, *scalars.unbind()], here, dense, rest)
         self._rows(rates[len(self._groups) :], here, rows, rest)
         return [outputs[0]]
 
@@ -131,18 +143,21 @@ class CompiledStep:
 
 def _adam(
     group: AdamGroup,
-    rate: Tensor,
+    scalars: list[Tensor],
     here: dict[Tensor, Tensor],
     gradients: dict[Tensor, Tensor],
     rest: Iterator[Tensor],
 ) -> None:
     count = len(group.parameters)
+    averages, squares, steps = (list(islice(rest, count)) for _ in range(3))
+    if steps[0].device.type != "cpu":
+        scalars = [scalars[0], *corrections(group, scalars[0], steps[0].double() + 1)]
     adam_in_graph(
         group,
-        rate,
+        scalars,
         [here[p] for p in group.parameters],
         [gradients[p] for p in group.parameters],
-        list(islice(rest, count)),
-        list(islice(rest, count)),
-        list(islice(rest, count)),
+        averages,
+        squares,
+        steps,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyrovae.narrow import NARROW
+from pyrovae.narrow import RULES
 from pyrovae.noise import take_out_noise
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor | None]]
@@ -65,7 +65,7 @@ def without_mutation(
         for op, rule in basic.items()
         if torch.Tag.nondeterministic_seeded not in getattr(op, "tags", ())
     }
-    basic.update(NARROW)
+    basic.update(RULES)
     mode = FakeTensorMode(shape_env=ShapeEnv())
     fakes = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
     pure = torch.func.functionalize(function, remove="mutations")
@@ -97,6 +97,9 @@ def _settings(*, cpp_wrapper: bool = False) -> Any:
     settings = {
         "fallback_random": True,  # the draws of the program itself
         "cpp_wrapper": cpp_wrapper,  # one file of C++ to compile, and less Python around it
+        "size_asserts": False,  # shapes are looked at before the call
+        "alignment_asserts": False,
+        "cpp.enable_floating_point_contract_flag": "fast",  # a product and a sum in one instruction
         "cpp.vec_isa_ok": True,  # compiling shows it; a separate test takes seconds in every process
     }
     return config.patch({name: value for name, value in settings.items() if _has(config, name)})

@@ -10,7 +10,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable
-from operator import getitem, is_
+from operator import attrgetter, getitem, is_
 from typing import Any
 
 import pyro
@@ -26,8 +26,11 @@ _ATOMS = (int, float, complex, bool, str, bytes, type(None), torch.dtype, torch.
 _INTERNAL = frozenset(nn.Module().__dict__) - {"training", "_parameters", "_buffers", "_modules"} | {
     "_pyro_context", "_pyro_name"
 }  # fmt: skip
+# Of these a forward pass reads nothing but parameters and parts.
+_SIMPLE = (nn.Linear, nn.Sequential, nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid)
 _OTHERS_CODE = ("torch", "pyro", "numpy", "builtins")
 _DEEPEST = 6
+_KIND = attrgetter("requires_grad", "dtype", "shape", "device")
 _OF_A_PLATE = ("name", "size", "subsample_size", "dim")
 
 
@@ -82,7 +85,7 @@ class PythonState:
         )
 
     def _kinds_now(self) -> list[tuple[Any, ...]]:
-        return [(p.requires_grad, p.dtype, p.shape, p.device) for p in self._tensors]
+        return list(map(_KIND, self._tensors))
 
     def _visit(self, value: Any, depth: int) -> None:
         if isinstance(value, _ATOMS) or id(value) in self._seen or depth > _DEEPEST:
@@ -124,15 +127,17 @@ class PythonState:
 
     def _module(self, module: nn.Module, depth: int) -> None:
         attributes = vars(module)
-        self._containers.append(attributes)
+        simple = type(module) in _SIMPLE
+        if not simple:
+            self._containers.append(attributes)
         for name in list(attributes):
-            if name in _INTERNAL or name.startswith("__"):
-                continue
+            value = attributes[name]
             if name in ("_parameters", "_buffers", "_modules"):
-                # The depth of a network is no measure of how far its parts are from the program.
-                self._container(attributes[name], attributes[name].items(), 0)
-            else:
-                self._entry(attributes, name, attributes[name], depth)
+                if value or not simple:
+                    # The depth of a network is no measure of how far its parts are from the program.
+                    self._container(value, value.items(), 0)
+            elif not (simple or name in _INTERNAL or name.startswith("__")):
+                self._entry(attributes, name, value, depth)
         for parameter in module._parameters.values():
             if parameter is not None:
                 self._parameters[id(parameter)] = parameter

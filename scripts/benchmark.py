@@ -1,0 +1,167 @@
+"""Times a training step against peers, which take turns in one run: medians, and ratios of medians.
+
+    python scripts/benchmark.py                     # everything there is an environment for
+    python scripts/benchmark.py --workload small --rounds 5 --json times.json
+
+Peers that need packages of the extra ``benchmark`` (NumPyro) are left out where those are missing. They
+may live in an environment of their own: ``--jax-python PATH``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PEERS = Path(__file__).parent / "benchmark_peers"
+sys.path.insert(0, str(PEERS))
+
+from workloads import WORKLOADS, Workload  # noqa: E402
+
+OURS = ("ours.compiled", "ours.traced", "ours.eager")
+OTHERS = (
+    "pyro.stock",
+    "pyro.loop",
+    "pyro.jit",
+    "torch.eager",
+    "torch.compiled",
+    "numpyro.step",
+    "numpyro.scan",
+)
+
+
+def applies(peer: str, workload: Workload) -> bool:
+    """Whether a peer has this workload."""
+    if peer == "pyro.loop":
+        return 1 < workload.particles <= 20
+    if peer == "pyro.jit":
+        return workload.particles == 1
+    return True
+
+
+class Worker:
+    """A process that takes steps on request."""
+
+    def __init__(self, python: str, peer: str, workload: str, threads: int) -> None:
+        self.peer = peer
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+        }
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(PEERS), str(PEERS.parent.parent), os.environ.get("PYTHONPATH", "")]
+        )
+        self.process = subprocess.Popen(
+            [python, str(PEERS / "worker.py"), peer, workload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("BENCHMARK_SHOW_ERRORS") else None,
+            text=True,
+            env=environment,
+        )
+        self.times: list[float] = []
+        self.ready: float | None = self._answer("ready")
+
+    def _answer(self, name: str) -> Any:
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        return json.loads(line)[name] if line else None
+
+    def run(self, measurements: int) -> None:
+        """Take steps, and note the seconds of one."""
+        if self.process.stdin:
+            self.process.stdin.write(f"{measurements}\n")
+            self.process.stdin.flush()
+        self.times += self._answer("seconds") or []
+
+    def close(self) -> str:
+        """End the process; the last line of what went wrong, if anything did."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        errors = self.process.stderr.read().strip() if self.process.stderr else ""
+        self.process.wait()
+        return errors.splitlines()[-1] if errors and not self.times else ""
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Times of one workload: milliseconds per step by peer."""
+    workload = WORKLOADS[name]
+    peers = [p for p in (*OURS, *OTHERS) if applies(p, workload) and _wanted(p, options)]
+    workers = []
+    for peer in peers:
+        python = options.jax_python if peer.startswith("numpyro") else sys.executable
+        workers.append(Worker(python, peer, name, options.threads))
+    for _ in range(options.rounds):
+        for worker in workers:
+            if worker.ready is not None:
+                worker.run(options.measurements)
+    result = {}
+    for worker in workers:
+        error = worker.close()
+        if worker.times:
+            times = sorted(1e3 * t for t in worker.times)
+            result[worker.peer] = {
+                "median_ms": statistics.median(times),
+                "fastest_ms": times[0],
+                "measurements": len(times),
+                "ready_s": worker.ready,
+            }
+        else:
+            print(f"  {worker.peer}: left out ({error})", file=sys.stderr)
+    return result
+
+
+def _wanted(peer: str, options: argparse.Namespace) -> bool:
+    return not options.peer or any(peer.startswith(wanted) for wanted in options.peer)
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Milliseconds per step, and how many times as long as ours compiled."""
+    lines = []
+    for name, peers in results.items():
+        lines.append(f"{WORKLOADS[name].title} (batch {WORKLOADS[name].batch})")
+        lines.append(
+            f"  {'':<16}{'median ms':>10}{'fastest ms':>12}{'ours / it':>11}{'ready s':>9}"
+        )
+        ours = peers.get("ours.compiled") or peers.get("ours.traced")
+        for peer, row in peers.items():
+            ratio = f"{ours['median_ms'] / row['median_ms']:.2f}" if ours else ""
+            lines.append(
+                f"  {peer:<16}{row['median_ms']:>10.3f}{row['fastest_ms']:>12.3f}{ratio:>11}"
+                f"{row['ready_s']:>9.1f}"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="default: all")
+    parser.add_argument("--peer", action="append", help="the start of a peer's name; default: all")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each peer")
+    parser.add_argument("--measurements", type=int, default=10, help="in each turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jax-python", default=sys.executable, help="an interpreter with NumPyro")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    options = parser.parse_args()
+    results = {name: measure(name, options) for name in options.workload or WORKLOADS}
+    print(table(results))
+    if options.json:
+        machine = {
+            "cores": os.cpu_count(),
+            "processor": platform.processor() or platform.machine(),
+            "threads": options.threads,
+        }
+        options.json.write_text(
+            json.dumps({"machine": machine, "results": results}, indent=2) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

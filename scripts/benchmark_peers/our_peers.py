@@ -1,0 +1,46 @@
+"""`pyrovae.SVI` at its three levels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from data import batches
+from programs import make
+from workloads import Workload
+
+from pyrovae import SVI
+from pyrovae.objectives import ELBO, IWAE
+
+Run = Callable[[int], None]
+
+
+def eager(workload: Workload) -> Run:
+    """Handlers at every step."""
+    return _trained(workload, "eager")
+
+
+def traced(workload: Workload) -> Run:
+    """Handlers once, their tensor operations ever after."""
+    return _trained(workload, "traced")
+
+
+def compiled(workload: Workload) -> Run:
+    """The same, and Adam, as machine code."""
+    return _trained(workload, "compiled")
+
+
+def _trained(workload: Workload, level: Any) -> Run:
+    torch.manual_seed(workload.seed)
+    model, guide = make(workload)
+    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
+    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
+    data = batches(workload)
+
+    def run(steps: int) -> None:
+        for n in range(steps):
+            svi.step_tensor(data[n % len(data)])
+
+    return run
