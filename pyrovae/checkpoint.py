@@ -20,7 +20,7 @@ from safetensors.torch import load as build_tensors
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from pyrovae.files import parse_json, read_regular, write_atomically
+from pyrovae.storage.files import parse_json, read_regular, write_atomically
 
 SCHEMA = 1
 

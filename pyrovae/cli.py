@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
-    from pyrovae.interrupts import terminable
-    from pyrovae.notes import Notes
+    from pyrovae.registry.notes import Notes
+    from pyrovae.training.interrupts import terminable
 
     try:
         with Notes(_say_above), terminable():
@@ -92,12 +92,12 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
 def fit(words: Sequence[str]) -> int:
     """Fit one model."""
     from pyrovae import report
-    from pyrovae.arguments import fit as read
+    from pyrovae.commands.arguments import fit as read
+    from pyrovae.commands.plain_arguments import resume as read_resume
+    from pyrovae.commands.plain_arguments import resumes
     from pyrovae.experiment import configuration, run
-    from pyrovae.plain_arguments import resume as read_resume
-    from pyrovae.plain_arguments import resumes
     from pyrovae.records import OutputFolder
-    from pyrovae.resume import Keeping
+    from pyrovae.training.resume import Keeping
 
     if resumes(words):
         folder, other = read_resume(words)
@@ -125,7 +125,7 @@ def fit(words: Sequence[str]) -> int:
 
 def evaluate(words: Sequence[str]) -> int:
     """Score a fitted run again."""
-    from pyrovae.arguments import evaluate as read
+    from pyrovae.commands.arguments import evaluate as read
     from pyrovae.experiment import load
 
     folder, config, other = read(words)
@@ -135,7 +135,7 @@ def evaluate(words: Sequence[str]) -> int:
     for label, value in found.words().items():
         print(f"  {label:<14} {value}")
     if other.diagnose != "none":
-        from pyrovae.rescoring import rescore
+        from pyrovae.commands.rescoring import rescore
 
         for sentence in rescore(experiment, folder, other.part, quick=other.diagnose == "quick"):
             print(textwrap.fill(sentence, 100, initial_indent="- ", subsequent_indent="  "))
@@ -146,7 +146,7 @@ def evaluate(words: Sequence[str]) -> int:
 def compare(words: Sequence[str]) -> int:
     """Fit models with several guides and objectives, and write a table and a page."""
     from pyrovae import report, sweep
-    from pyrovae.arguments import compare as read
+    from pyrovae.commands.arguments import compare as read
     from pyrovae.records import OutputFolder
 
     configs, other = read(words)
@@ -167,7 +167,7 @@ def compare(words: Sequence[str]) -> int:
 def make_report(words: Sequence[str]) -> int:
     """Make the table and the page again."""
     from pyrovae import report
-    from pyrovae.plain_arguments import report as read
+    from pyrovae.commands.plain_arguments import report as read
     from pyrovae.records import OutputFolder
 
     output = OutputFolder.open(read(words).output)
@@ -178,8 +178,8 @@ def make_report(words: Sequence[str]) -> int:
 
 def list_parts(words: Sequence[str]) -> int:
     """List the parts there are."""
-    from pyrovae import listing
-    from pyrovae.plain_arguments import list_parts as read
+    from pyrovae.commands import listing
+    from pyrovae.commands.plain_arguments import list_parts as read
 
     found = read(words, list(listing.KINDS))
     print(listing.listing(found.kind, long=found.long))

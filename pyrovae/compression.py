@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program
-from pyrovae.sites import find_layout
+from pyrovae.waist.sites import find_layout
 
 BIT = math.log(2.0)
 

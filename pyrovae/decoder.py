@@ -8,8 +8,8 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
-from pyrovae.architectures import Architecture, make_decoder
 from pyrovae.likelihoods import make_likelihood
+from pyrovae.networks.architectures import Architecture, make_decoder
 
 
 class Decoder(nn.Module):

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 
 from pyrovae import checkpoint
-from pyrovae.config import Config, Part
-from pyrovae.dataset import DataSet
-from pyrovae.dataset import Part as PartName
-from pyrovae.evaluation import Evaluation, evaluate
-from pyrovae.feed import Initialised, check_together, feed, place
 from pyrovae.fit import fit
-from pyrovae.folder_lock import FolderLock
-from pyrovae.history import History
-from pyrovae.parts import build
-from pyrovae.pictures import pictures
-from pyrovae.plain import whole_number
-from pyrovae.progress import Measurement, MetricsLog
 from pyrovae.records import Record, RunFolder
-from pyrovae.resume import Keeping, ResumeError
-from pyrovae.run_record import failure, label, success
+from pyrovae.registry.parts import build
+from pyrovae.registry.plain import whole_number
+from pyrovae.running.config import Config, Part
+from pyrovae.running.evaluation import Evaluation, evaluate
+from pyrovae.running.pictures import pictures
+from pyrovae.running.run_record import failure, label, success
+from pyrovae.sources.dataset import DataSet
+from pyrovae.sources.dataset import Part as PartName
+from pyrovae.storage.folder_lock import FolderLock
+from pyrovae.training.feed import Initialised, check_together, feed, place
+from pyrovae.training.history import History
+from pyrovae.training.progress import Measurement, MetricsLog
+from pyrovae.training.resume import Keeping, ResumeError
 
 
 @dataclass(frozen=True)

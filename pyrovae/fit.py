@@ -16,19 +16,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae import checkpoint
-from pyrovae.batches import Batches
-from pyrovae.feed import Data, Feed, check_together, feed, modules
-from pyrovae.fit_state import FitState
-from pyrovae.history import History
-from pyrovae.loop import Trainer
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
-from pyrovae.progress import FitProgress, Measurement
-from pyrovae.randomness import own_randomness
-from pyrovae.resume import Resume, folder_of, take_up
-from pyrovae.seeds import generator_from
-from pyrovae.setting import describe
+from pyrovae.sources.batches import Batches
+from pyrovae.sources.seeds import generator_from
 from pyrovae.svi import SVI, Level
+from pyrovae.training.feed import Data, Feed, check_together, feed, modules
+from pyrovae.training.fit_state import FitState
+from pyrovae.training.history import History
+from pyrovae.training.loop import Trainer
+from pyrovae.training.progress import FitProgress, Measurement
+from pyrovae.training.randomness import own_randomness
+from pyrovae.training.resume import Resume, folder_of, take_up
+from pyrovae.training.setting import describe
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
@@ -102,7 +102,7 @@ def fit(
             and guide do not fit together; an option out of its range.
         TypeError: an option that does not apply, such as patience without validation rows.
         FloatingPointError: a loss, gradient or parameter became infinite or not a number, as
-            `pyrovae.non_finite.NonFiniteError`, which says where; the step was not applied.
+            `pyrovae.training.non_finite.NonFiniteError`, which says where; the step was not applied.
         OSError: a checkpoint could not be written; the one before it is intact.
         KeyboardInterrupt: a signal, after a checkpoint was written.
         ResumeError: a `ValueError`; the fit cannot go on as it began, and the sentence says why.

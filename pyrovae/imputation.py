@@ -11,11 +11,11 @@ from pyro import poutine
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-from pyrovae.handlers import ParticlePlate
-from pyrovae.incomplete import conditional_draw, conditional_mean
+from pyrovae.densities.incomplete import conditional_draw, conditional_mean
 from pyrovae.programs import Program, own_parameters
-from pyrovae.reduction import reduce_traces
-from pyrovae.sites import Layout, find_layout
+from pyrovae.waist.handlers import ParticlePlate
+from pyrovae.waist.reduction import reduce_traces
+from pyrovae.waist.sites import Layout, find_layout
 
 
 def impute(

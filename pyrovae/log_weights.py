@@ -16,11 +16,11 @@ from pyro import poutine
 from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
-from pyrovae.handlers import Cut, DrawnOnce, ParticlePlate, through_port
-from pyrovae.particles import Detail, Particles, concatenate
 from pyrovae.programs import Program, own_parameters
-from pyrovae.reduction import reduce_traces
-from pyrovae.sites import Layout, find_layout
+from pyrovae.waist.handlers import Cut, DrawnOnce, ParticlePlate, through_port
+from pyrovae.waist.particles import Detail, Particles, concatenate
+from pyrovae.waist.reduction import reduce_traces
+from pyrovae.waist.sites import Layout, find_layout
 
 __all__ = ["Particles", "log_weights", "run_particles", "stack_particles"]
 

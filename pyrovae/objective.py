@@ -30,12 +30,12 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyrovae import gradients, weighing
-from pyrovae.baselines import Baseline, MovingAverage
 from pyrovae.log_weights import Draws, run_particles, stack_particles
-from pyrovae.particles import Detail, Particles
 from pyrovae.programs import Program
-from pyrovae.sites import Layout, find_layout
+from pyrovae.surrogates import gradients, weighing
+from pyrovae.surrogates.baselines import Baseline, MovingAverage
+from pyrovae.waist.particles import Detail, Particles
+from pyrovae.waist.sites import Layout, find_layout
 
 Gradient = Literal["pathwise", "stl", "dreg", "score"]
 

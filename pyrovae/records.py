@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pyrovae.files import read_json, without_non_finite, write_json
-from pyrovae.run_folder import ARRAYS, METRICS, Record, RunFolder, Status
+from pyrovae.storage.files import read_json, without_non_finite, write_json
+from pyrovae.storage.run_folder import ARRAYS, METRICS, Record, RunFolder, Status
 
 __all__ = ["ARRAYS", "METRICS", "OutputFolder", "Record", "RunFolder", "Status"]
 

@@ -11,7 +11,7 @@ from pyro.infer import ELBO, RenyiELBO
 from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
-from pyrovae.sites import sample_sites
+from pyrovae.waist.sites import sample_sites
 
 
 def problem(loss: ELBO, model: Program, guide: Program, *args: Any, **kwargs: Any) -> str | None:

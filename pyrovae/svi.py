@@ -10,17 +10,17 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from pyrovae.capture import Capture
-from pyrovae.compiled import CompiledStep
-from pyrovae.loss_and_gradients import LossAndGradients
-from pyrovae.lowering import CannotCompileError
 from pyrovae.objective import Objective
-from pyrovae.policy import Level, Policy
 from pyrovae.programs import Program, own_parameters
-from pyrovae.recording import Outputs, ParametersChangedError, Recording
-from pyrovae.row_tables import row_tables
+from pyrovae.step.capture import Capture
+from pyrovae.step.compiled import CompiledStep
+from pyrovae.step.loss_and_gradients import LossAndGradients
+from pyrovae.step.lowering import CannotCompileError
+from pyrovae.step.policy import Level, Policy
+from pyrovae.step.recording import Outputs, ParametersChangedError, Recording
+from pyrovae.step.row_tables import row_tables
+from pyrovae.step.update import Update
 from pyrovae.stock import warn_if_no_bound
-from pyrovae.update import Update
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Optimizer: TypeAlias = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory

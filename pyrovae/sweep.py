@@ -20,14 +20,14 @@ import torch
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pyrovae.config import Config
+from pyrovae.comparison.grid_progress import GridProgress
 from pyrovae.experiment import run
-from pyrovae.folder_lock import FolderInUseError, FolderLock
-from pyrovae.grid_progress import GridProgress
-from pyrovae.notes import Notes
 from pyrovae.records import OutputFolder, Record, RunFolder
-from pyrovae.resume import Keeping, ResumeError
-from pyrovae.run_record import failure
+from pyrovae.registry.notes import Notes
+from pyrovae.running.config import Config
+from pyrovae.running.run_record import failure
+from pyrovae.storage.folder_lock import FolderInUseError, FolderLock
+from pyrovae.training.resume import Keeping, ResumeError
 
 
 def compare(

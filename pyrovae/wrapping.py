@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyrovae.objective import Objective
-from pyrovae.parts import build
+from pyrovae.registry.parts import build
 
 
 def wrapped(

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import SVI
-from pyrovae.batches import Batches
 from pyrovae.data import Digits
-from pyrovae.dataset import DataSet
 from pyrovae.evidence import ImportanceSampling
 from pyrovae.guides import Amortized
 from pyrovae.models import VAE
@@ -39,6 +37,8 @@ from pyrovae.objectives import (
     VRMax,
     WakeSleep,
 )
+from pyrovae.sources.batches import Batches
+from pyrovae.sources.dataset import DataSet
 
 K = 16
 OBJECTIVES: dict[str, Callable[[], Objective]] = {

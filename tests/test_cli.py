@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae import parts
 from pyrovae.cli import COMMANDS, main
-from pyrovae.config import Config
-from pyrovae.files import read_json
 from pyrovae.records import OutputFolder
+from pyrovae.registry import parts
+from pyrovae.running.config import Config
+from pyrovae.storage.files import read_json
 
 ROOT = Path(__file__).parent.parent
 FAST = [

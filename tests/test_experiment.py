@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from pyrovae import checkpoint
-from pyrovae.config import Config, Part
 from pyrovae.experiment import Experiment, load, run
 from pyrovae.records import METRICS, OutputFolder
+from pyrovae.running.config import Config, Part
 
 QUICK = {
     "fit": {"epochs": 2, "batch_size": 400},

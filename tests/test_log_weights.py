@@ -14,7 +14,7 @@ from torch import nn
 from pyrovae import log_weights
 from pyrovae.models import ProbabilisticPCA
 from pyrovae.objectives import ELBO, IWAE
-from pyrovae.sites import find_layout
+from pyrovae.waist.sites import find_layout
 
 B = 5
 ENUMERATE = {"enumerate": "parallel"}

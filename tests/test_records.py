@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyrovae import files
 from pyrovae.records import METRICS, OutputFolder, RunFolder
+from pyrovae.storage import files
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ import io
 
 import pytest
 
-from pyrovae.config import Config, Part
-from pyrovae.grid_progress import GridProgress
+from pyrovae.comparison.grid_progress import GridProgress
 from pyrovae.records import OutputFolder
+from pyrovae.running.config import Config, Part
 from pyrovae.sweep import compare, finished
 
 QUICK = {

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.dataset import DataSet, Rows, check_values
-from pyrovae.forms import Binarisation, Form, FormName
-from pyrovae.seeds import generator_from
-from pyrovae.tables import Table, as_tensor, read_table
+from pyrovae.sources.dataset import DataSet, Rows, check_values
+from pyrovae.sources.forms import Binarisation, Form, FormName
+from pyrovae.sources.seeds import generator_from
+from pyrovae.sources.tables import Table, as_tensor, read_table
 
 
 class Array(DataSet):
@@ -21,9 +21,9 @@ class Array(DataSet):
 
     Args:
         source: an array or tensor of n rows, a DataFrame, an AnnData, or the path of a .npy or
-            .csv file or of a folder of images; see `pyrovae.tables.read_table`.
+            .csv file or of a folder of images; see `pyrovae.sources.tables.read_table`.
         form: `real` (values as they are), or for images `binary`, `dequantized` or `grey`; see
-            `pyrovae.forms.Form`.
+            `pyrovae.sources.forms.Form`.
         binarisation: `dynamic`, `static` or `threshold`, for the form `binary` of grey values.
             Values that are all 0 and 1 need none.
         levels: number of grey levels of whole numbers 0 ... levels - 1, 256 for 8-bit images; None

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyrovae.dataset import DataSet, Rows
-from pyrovae.download import RemoteFile, digest, obtain
-from pyrovae.forms import Form
-from pyrovae.mat import read_mat, upright
+from pyrovae.sources.dataset import DataSet, Rows
+from pyrovae.sources.download import RemoteFile, digest, obtain
+from pyrovae.sources.forms import Form
+from pyrovae.sources.mat import read_mat, upright
 
 _FILE = RemoteFile(
     "caltech101_silhouettes_28_split1.mat",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pyrovae.dataset import DataSet, Rows
-from pyrovae.forms import Binarisation, FormName, grey_form
-from pyrovae.seeds import generator_from
+from pyrovae.sources.dataset import DataSet, Rows
+from pyrovae.sources.forms import Binarisation, FormName, grey_form
+from pyrovae.sources.seeds import generator_from
 
 _SPLIT = (1200, 200, 397)
 
@@ -20,7 +20,7 @@ class Digits(DataSet):
     themselves.
 
     Args:
-        form: `dequantized`, `binary` or `grey`; see `pyrovae.forms.Form`.
+        form: `dequantized`, `binary` or `grey`; see `pyrovae.sources.forms.Form`.
         binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
             `dynamic` is the default.
         split_seed: which row is in which part, and the noise of validation and test rows.

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyrovae.dataset import DataSet, Rows
-from pyrovae.download import RemoteFile, digest, obtain
-from pyrovae.forms import FormName, grey_form
-from pyrovae.mat import read_mat
-from pyrovae.seeds import generator_from
+from pyrovae.sources.dataset import DataSet, Rows
+from pyrovae.sources.download import RemoteFile, digest, obtain
+from pyrovae.sources.forms import FormName, grey_form
+from pyrovae.sources.mat import read_mat
+from pyrovae.sources.seeds import generator_from
 
 _NAME = "frey_rawface.mat"
 # Of freyfaces.npy, the same frames as a NumPy array. For frey_rawface.mat none is published; it is
@@ -30,7 +30,7 @@ class FreyFaces(DataSet):
     1,565 frames drawn at random to train, 200 to validate, 200 to test.
 
     Args:
-        form: `dequantized` or `grey`; see `pyrovae.forms.Form`.
+        form: `dequantized` or `grey`; see `pyrovae.sources.forms.Form`.
         split_seed: which frame is in which part, and the noise of validation and test frames.
         checksum: `sha256:...` of the file, to pin what is checked.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyrovae.download import RemoteFile
-from pyrovae.forms import Binarisation, FormName
-from pyrovae.idx import IdxDataSet
+from pyrovae.sources.download import RemoteFile
+from pyrovae.sources.forms import Binarisation, FormName
+from pyrovae.sources.idx import IdxDataSet
 
 # Of the compressed files, as torchvision publishes them. The content of a copy in PYROVAE_DATA is
 # checked for its format (header, shape, number of values) unless `checksums` says more.
@@ -33,10 +33,10 @@ _FILES = {
 class KMNIST(IdxDataSet):
     """70,000 cursive Japanese characters of 28x28 pixels with 256 grey levels, ten classes.
 
-    Downloaded at first use; see `pyrovae.download` for machines without a network.
+    Downloaded at first use; see `pyrovae.sources.download` for machines without a network.
 
     Args:
-        form: `binary`, `dequantized` or `grey`; see `pyrovae.forms.Form`.
+        form: `binary`, `dequantized` or `grey`; see `pyrovae.sources.forms.Form`.
         binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
             `dynamic` is the default.
         validation: how many of the 60,000 training images, the last ones, are kept for validation.

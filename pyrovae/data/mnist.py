@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pyrovae.download import RemoteFile
-from pyrovae.forms import Binarisation, FormName
-from pyrovae.idx import IdxDataSet
+from pyrovae.sources.download import RemoteFile
+from pyrovae.sources.forms import Binarisation, FormName
+from pyrovae.sources.idx import IdxDataSet
 
 # Of the decompressed content.
 _CHECKSUMS = {
@@ -31,10 +31,10 @@ _FILES = {
 class MNIST(IdxDataSet):
     """70,000 handwritten digits of 28x28 pixels with 256 grey levels: 60,000 to train, 10,000 to test.
 
-    Downloaded at first use; see `pyrovae.download` for machines without a network.
+    Downloaded at first use; see `pyrovae.sources.download` for machines without a network.
 
     Args:
-        form: `binary`, `dequantized` or `grey`; see `pyrovae.forms.Form`.
+        form: `binary`, `dequantized` or `grey`; see `pyrovae.sources.forms.Form`.
         binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
             `dynamic` is the default.
         validation: how many of the 60,000 training images, the last ones, are kept for validation.

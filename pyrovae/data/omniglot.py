@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyrovae.dataset import DataSet, Rows
-from pyrovae.download import RemoteFile, digest, obtain
-from pyrovae.forms import Binarisation, FormName, grey_form
-from pyrovae.mat import read_mat, upright
-from pyrovae.seeds import generator_from
+from pyrovae.sources.dataset import DataSet, Rows
+from pyrovae.sources.download import RemoteFile, digest, obtain
+from pyrovae.sources.forms import Binarisation, FormName, grey_form
+from pyrovae.sources.mat import read_mat, upright
+from pyrovae.sources.seeds import generator_from
 
 _FILE = RemoteFile(
     "chardata.mat",
@@ -33,7 +33,7 @@ class OMNIGLOT(DataSet):
     alphabets. There are no whole grey levels, so the form `dequantized` does not apply.
 
     Args:
-        form: `binary` or `grey`; see `pyrovae.forms.Form`.
+        form: `binary` or `grey`; see `pyrovae.sources.forms.Form`.
         binarisation: `dynamic`, `static` or `threshold`, for the form `binary` only, where
             `dynamic` is the default.
         validation: how many training images, drawn at random, are kept for validation.

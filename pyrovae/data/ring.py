@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Transform, constraints
 
-from pyrovae.dataset import DataSet, Rows
-from pyrovae.forms import Form
-from pyrovae.seeds import generator_from
+from pyrovae.sources.dataset import DataSet, Rows
+from pyrovae.sources.forms import Form
+from pyrovae.sources.seeds import generator_from
 
 
 class RingMap(Transform):

@@ -18,7 +18,7 @@ from pyrovae.diagnostics.representation import (
     cluster_of,
     linear_probe,
 )
-from pyrovae.psis import Smoothed, effective_sample_size, k_hat, smooth, threshold
+from pyrovae.sampling.psis import Smoothed, effective_sample_size, k_hat, smooth, threshold
 
 __all__ = [
     "Calibration",

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae.posterior import as_vectors, posterior_draws
 from pyrovae.programs import Program
+from pyrovae.sampling.posterior import as_vectors, posterior_draws
 
 ACTIVE = 0.01  # the variance above which Burda et al. count a unit
 

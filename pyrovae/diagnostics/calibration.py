@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.posterior import as_vectors, posterior_draws, simulate, the_observed
 from pyrovae.programs import Program
 from pyrovae.refit import RowGuide, refit
+from pyrovae.sampling.posterior import as_vectors, posterior_draws, simulate, the_observed
 
 BINS = 20
 

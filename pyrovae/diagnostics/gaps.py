@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.evidence import Exact, ImportanceSampling
-from pyrovae.evidence_result import Evidence
 from pyrovae.guides import PerDatapoint
-from pyrovae.particle_blocks import score
 from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import fit_rows
-from pyrovae.sites import find_layout
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.particle_blocks import score
+from pyrovae.waist.sites import find_layout
 
 CHECK_PARTICLES = 200  # draws, the same at each look, that say whether fitting still helps
 ROUNDS = 10

@@ -13,11 +13,11 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae.arviz_bridge import inference_data
-from pyrovae.joint import Values, density
-from pyrovae.posterior import posterior_draws, replicate, rows_axis, simulate, the_observed
 from pyrovae.programs import Program, own_parameters
-from pyrovae.psis import k_hat
-from pyrovae.sites import Layout, find_layout
+from pyrovae.sampling.posterior import posterior_draws, replicate, rows_axis, simulate, the_observed
+from pyrovae.sampling.psis import k_hat
+from pyrovae.waist.joint import Values, density
+from pyrovae.waist.sites import Layout, find_layout
 
 
 def to_inference_data(

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.joint import density, draws
-from pyrovae.particle_blocks import blocks
-from pyrovae.posterior import rows_axis
 from pyrovae.programs import Program, own_parameters
-from pyrovae.sites import Layout, find_layout
+from pyrovae.sampling.particle_blocks import blocks
+from pyrovae.sampling.posterior import rows_axis
+from pyrovae.waist.joint import density, draws
+from pyrovae.waist.sites import Layout, find_layout
 
 AT_ONCE = 256  # draws compared with all datapoints at once
 

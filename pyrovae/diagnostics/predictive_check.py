@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae.posterior import posterior_draws, replicate, the_observed
 from pyrovae.programs import Program
+from pyrovae.sampling.posterior import posterior_draws, replicate, the_observed
 
 Statistic = Callable[[Tensor], Tensor]
 

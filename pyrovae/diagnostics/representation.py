@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.posterior import as_vectors, posterior_draws
 from pyrovae.programs import Program
+from pyrovae.sampling.posterior import as_vectors, posterior_draws
 
 
 def linear_probe(

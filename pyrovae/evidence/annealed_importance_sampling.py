@@ -8,11 +8,11 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.annealed_model import AnnealedModel
-from pyrovae.annealing import anneal, tune
-from pyrovae.evidence_result import Evidence
-from pyrovae.moments import LogMoments
 from pyrovae.programs import Program, own_parameters
+from pyrovae.sampling.annealed_model import AnnealedModel
+from pyrovae.sampling.annealing import anneal, tune
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.moments import LogMoments
 
 
 class AnnealedImportanceSampling:

@@ -8,12 +8,12 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.annealed_model import AnnealedModel
-from pyrovae.annealing import APART, anneal, anneal_back, tune
-from pyrovae.evidence_result import Evidence
-from pyrovae.moments import LogMoments
-from pyrovae.posterior import simulate, the_observed
 from pyrovae.programs import Program, own_parameters
+from pyrovae.sampling.annealed_model import AnnealedModel
+from pyrovae.sampling.annealing import APART, anneal, anneal_back, tune
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.moments import LogMoments
+from pyrovae.sampling.posterior import simulate, the_observed
 
 
 class BidirectionalMonteCarlo:
@@ -102,4 +102,12 @@ class BidirectionalMonteCarlo:
         upper.add(-down)
         (value, error), (inverse, upper_error) = lower.result(), upper.result()
         cost = path.cost + self.chains * (2 * self.temperatures + APART) * (self.leapfrogs + 1)
-        return Evidence(value, error, cost, up, upper=-inverse, upper_standard_error=upper_error)
+        return Evidence(
+            value,
+            error,
+            cost,
+            up,
+            upper=-inverse,
+            upper_standard_error=upper_error,
+            simulated=simulated,
+        )

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.evidence_result import Evidence
-from pyrovae.joint import density, draws
-from pyrovae.particle_blocks import no_guide
 from pyrovae.programs import ExactModel, Program, own_parameters
-from pyrovae.sites import find_layout
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.particle_blocks import no_guide
+from pyrovae.waist.joint import density, draws
+from pyrovae.waist.sites import find_layout
 
 
 class Exact:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.evidence_result import Evidence
-from pyrovae.moments import LogMoments
-from pyrovae.particle_blocks import score
 from pyrovae.programs import Program
-from pyrovae.sites import find_layout
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.moments import LogMoments
+from pyrovae.sampling.particle_blocks import score
+from pyrovae.waist.sites import find_layout
 
 
 class ImportanceSampling:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.bounds import log_mean_exp
-from pyrovae.evidence_result import Curve, Evidence
-from pyrovae.particle_blocks import score
 from pyrovae.programs import Program
-from pyrovae.sites import find_layout
+from pyrovae.sampling.evidence_result import Curve, Evidence
+from pyrovae.sampling.particle_blocks import score
+from pyrovae.surrogates.bounds import log_mean_exp
+from pyrovae.waist.sites import find_layout
 
 
 class ImportanceWeightedBound:

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.evidence_result import Evidence
-from pyrovae.joint import draws
-from pyrovae.moments import LogMoments
-from pyrovae.particle_blocks import as_checked, blocks, no_guide
 from pyrovae.programs import Program, own_parameters
-from pyrovae.sites import find_layout
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.moments import LogMoments
+from pyrovae.sampling.particle_blocks import as_checked, blocks, no_guide
+from pyrovae.waist.joint import draws
+from pyrovae.waist.sites import find_layout
 
 
 class PriorMonteCarlo:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.evidence_result import Evidence
-from pyrovae.flat import Flat
-from pyrovae.joint import density, draws
-from pyrovae.particle_blocks import no_guide
 from pyrovae.programs import Program, own_parameters
-from pyrovae.sites import Layout, find_layout
+from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.flat import Flat
+from pyrovae.sampling.particle_blocks import no_guide
+from pyrovae.waist.joint import density, draws
+from pyrovae.waist.sites import Layout, find_layout
 
 PRIOR_DRAWS = 100  # that say where the first grid lies
 FIRST_HALF_WIDTH = 10.0  # of the first grid, in standard deviations of the prior

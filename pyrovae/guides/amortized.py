@@ -9,9 +9,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyrovae.architectures import Architecture, make_encoder
+from pyrovae.densities.missing import filled
 from pyrovae.families import make_family
-from pyrovae.missing import filled
+from pyrovae.networks.architectures import Architecture, make_encoder
 from pyrovae.programs import data_plate
 
 

@@ -8,9 +8,9 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyrovae.densities.missing import filled
 from pyrovae.families import make_family
-from pyrovae.missing import filled
-from pyrovae.networks import MLP
+from pyrovae.networks.mlp import MLP
 from pyrovae.programs import Program, data_plate
 
 

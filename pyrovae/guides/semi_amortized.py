@@ -11,12 +11,12 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyrovae.densities.missing import filled
 from pyrovae.families import make_family
-from pyrovae.joint import density
-from pyrovae.missing import filled
-from pyrovae.networks import MLP
+from pyrovae.networks.mlp import MLP
 from pyrovae.programs import Program, data_plate
-from pyrovae.sites import find_layout
+from pyrovae.waist.joint import density
+from pyrovae.waist.sites import find_layout
 
 
 class SemiAmortized(PyroModule):

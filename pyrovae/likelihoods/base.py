@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from pyrovae.missing import any_missing
+from pyrovae.densities.missing import any_missing
 
 
 class Likelihood(ABC):

@@ -8,9 +8,9 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pyrovae.densities.missing import mean_and_scale
 from pyrovae.families import positive, positive_inverse
 from pyrovae.likelihoods.base import Likelihood, check_positive
-from pyrovae.missing import mean_and_scale
 
 
 class Gaussian(Likelihood):

@@ -9,10 +9,10 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
+from pyrovae.densities.missing import mean_and_scale
 from pyrovae.families import positive, positive_inverse
 from pyrovae.likelihoods.base import Likelihood, check_positive, present_values
 from pyrovae.likelihoods.discretised_logistic import DiscretisedLogistic
-from pyrovae.missing import mean_and_scale
 
 
 class Bernoulli(Likelihood):

@@ -9,8 +9,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyrovae.densities.missing import any_missing, log_prob, observe
 from pyrovae.likelihoods import make_likelihood
-from pyrovae.missing import any_missing, log_prob, observe
 from pyrovae.programs import data_plate
 
 

@@ -12,11 +12,11 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
+from pyrovae.densities.given import Given
+from pyrovae.densities.missing import any_missing, filled, marginal
 from pyrovae.families import make_family
-from pyrovae.given import Given
 from pyrovae.likelihoods import LikelihoodName
-from pyrovae.missing import any_missing, filled, marginal
-from pyrovae.networks import MLP
+from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
 
 

@@ -12,10 +12,10 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyrovae.densities.incomplete import expected_moments
+from pyrovae.densities.missing import any_missing, log_prob, mean_and_scale, observe
+from pyrovae.densities.normal_density import log_normals
 from pyrovae.families import lower_triangle
-from pyrovae.incomplete import expected_moments
-from pyrovae.missing import any_missing, log_prob, mean_and_scale, observe
-from pyrovae.normal_density import log_normals
 from pyrovae.programs import data_plate
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]

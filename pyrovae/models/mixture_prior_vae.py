@@ -12,9 +12,9 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
+from pyrovae.densities.missing import observe
 from pyrovae.families import positive
 from pyrovae.likelihoods import LikelihoodName
-from pyrovae.missing import observe
 from pyrovae.programs import data_plate
 
 

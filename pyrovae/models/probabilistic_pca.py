@@ -12,8 +12,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyrovae.densities.missing import any_missing, filled, mean_and_scale, observe
 from pyrovae.families import positive, positive_inverse
-from pyrovae.missing import any_missing, filled, mean_and_scale, observe
 from pyrovae.programs import data_plate
 
 

@@ -11,10 +11,10 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyrovae.architectures import Architecture
 from pyrovae.decoder import Decoder
+from pyrovae.densities.missing import observe
 from pyrovae.likelihoods import LikelihoodName
-from pyrovae.missing import observe
+from pyrovae.networks.architectures import Architecture
 from pyrovae.programs import data_plate
 
 

@@ -12,10 +12,10 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
+from pyrovae.densities.missing import filled, mean_and_scale, observe
 from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
-from pyrovae.missing import filled, mean_and_scale, observe
-from pyrovae.networks import MLP
+from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
 
 

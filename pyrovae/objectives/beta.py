@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.objective import Gradient, Objective, carrying
-from pyrovae.particles import Particles
 from pyrovae.programs import Program
+from pyrovae.waist.particles import Particles
 from pyrovae.wrapping import wrapped
 
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from pyrovae.baselines import Baseline
 from pyrovae.objective import Gradient, Objective
-from pyrovae.particles import Particles
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.waist.particles import Particles
 
 
 class ELBO(Objective):

@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from pyrovae.objective import Objective
-from pyrovae.particles import Particles
-from pyrovae.weighing import refuse_undrawn
+from pyrovae.surrogates.weighing import refuse_undrawn
+from pyrovae.waist.particles import Particles
 
 
 class FreeBits(Objective):

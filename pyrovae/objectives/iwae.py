@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor
 
-from pyrovae.baselines import Baseline
-from pyrovae.bounds import log_mean_exp
 from pyrovae.objective import Gradient, Objective
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.surrogates.bounds import log_mean_exp
 
 
 class IWAE(Objective):

@@ -6,12 +6,12 @@ import math
 
 from torch import Tensor
 
-from pyrovae import weighing
-from pyrovae.baselines import Baseline
-from pyrovae.bounds import check_groups, log_mean_exp
 from pyrovae.log_weights import Draws
 from pyrovae.objective import Gradient, Objective
-from pyrovae.particles import Particles
+from pyrovae.surrogates import weighing
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.surrogates.bounds import check_groups, log_mean_exp
+from pyrovae.waist.particles import Particles
 
 
 class PIWAE(Objective):

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyrovae import weighing
-from pyrovae.baselines import Baseline
-from pyrovae.bounds import thermodynamic_bound, thermodynamic_coefficients
 from pyrovae.log_weights import Draws
 from pyrovae.objective import Objective
-from pyrovae.particles import Particles
+from pyrovae.surrogates import weighing
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.surrogates.bounds import thermodynamic_bound, thermodynamic_coefficients
+from pyrovae.waist.particles import Particles
 
 
 class TVO(Objective):

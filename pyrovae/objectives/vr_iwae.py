@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor
 
-from pyrovae.baselines import Baseline
-from pyrovae.bounds import renyi_bound, renyi_coefficients, renyi_dreg_coefficients
 from pyrovae.objective import Gradient, Objective
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.surrogates.bounds import renyi_bound, renyi_coefficients, renyi_dreg_coefficients
 
 
 class VRIWAE(Objective):

@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from pyrovae.baselines import Baseline
-from pyrovae.bounds import renyi_bound, renyi_coefficients
 from pyrovae.objective import Objective
+from pyrovae.surrogates.baselines import Baseline
+from pyrovae.surrogates.bounds import renyi_bound, renyi_coefficients
 
 
 class VRMax(Objective):

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae import weighing
-from pyrovae.bounds import log_mean_exp
-from pyrovae.dreams import dream
 from pyrovae.log_weights import Draws
 from pyrovae.objective import Objective, carrying
-from pyrovae.particles import Particles
 from pyrovae.programs import Program
+from pyrovae.surrogates import weighing
+from pyrovae.surrogates.bounds import log_mean_exp
+from pyrovae.surrogates.dreams import dream
+from pyrovae.waist.particles import Particles
 
 
 class WakeSleep(Objective):

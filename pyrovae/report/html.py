@@ -9,13 +9,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from pyrovae.files import write_atomically
 from pyrovae.records import OutputFolder
 from pyrovae.report import words
 from pyrovae.report.entries import Comparison, read
 from pyrovae.report.section import section
 from pyrovae.report.svg import DARK, PALETTE
 from pyrovae.report.table import columns, describe, unfit_lines
+from pyrovae.storage.files import write_atomically
 
 
 def write(out_dir: str | os.PathLike[str]) -> Path:

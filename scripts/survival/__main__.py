@@ -19,6 +19,7 @@ for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THR
 CHECKS = {
     "kills": ("sigkill", "stages", "resumed_twice"),
     "corruption": ("corrupted",),
+    "injection": ("injected",),
 }
 
 

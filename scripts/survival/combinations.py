@@ -12,11 +12,11 @@ import pyro
 import torch
 
 from pyrovae import checkpoint
-from pyrovae.checkpoint_folder import CheckpointFolder
 from pyrovae.fit import fit
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
 from pyrovae.objectives import ELBO, IWAE, Beta, Renyi
+from pyrovae.training.checkpoint_folder import CheckpointFolder
 
 FEATURES, ROWS = 6, 70
 X = torch.rand(ROWS, FEATURES, generator=torch.Generator().manual_seed(0))

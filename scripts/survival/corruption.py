@@ -20,7 +20,7 @@ from figures import Figure
 from kills import TMP, in_a_child, stopped_at
 
 from pyrovae import checkpoint
-from pyrovae.checkpoint_folder import CheckpointFolder
+from pyrovae.training.checkpoint_folder import CheckpointFolder
 
 SLOWEST = 5.0
 Case = tuple[str, Callable[[], None]]
@@ -137,7 +137,7 @@ class Counts:
         try:
             read()
             outcome = "accepted"
-        except ValueError:  # ResumeError is one
+        except (ValueError, FloatingPointError):  # ResumeError and NonFiniteError are such
             outcome = "refused"
         except Exception as error:  # the figure is that there is none
             print(f"    {type(error).__name__}: {error}")

@@ -15,7 +15,7 @@ from unittest import mock
 from combinations import COMBINATIONS, Combination, same
 from figures import Figure
 
-from pyrovae.checkpoint_folder import CheckpointFolder
+from pyrovae.training.checkpoint_folder import CheckpointFolder
 
 # Killed processes need no disk; one that lives in memory does not wait for a real one.
 TMP = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -131,7 +131,7 @@ def stopped_at(combination: Combination, folder: Path, step: int) -> None:
     def begin(_: Any) -> Stopping:
         return Stopping()
 
-    from pyrovae import loop
+    from pyrovae.training import loop
 
     found = loop.Trainer.step
 

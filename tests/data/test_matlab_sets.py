@@ -9,7 +9,7 @@ import scipy.io
 import torch
 
 from pyrovae.data import OMNIGLOT, Caltech101Silhouettes, FreyFaces, caltech101_silhouettes
-from pyrovae.download import digest
+from pyrovae.sources.download import digest
 
 RANDOM = np.random.default_rng(0)
 

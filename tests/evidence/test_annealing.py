@@ -5,12 +5,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrovae import annealing
-from pyrovae.annealed_model import AnnealedModel
 from pyrovae.evidence import AnnealedImportanceSampling, BidirectionalMonteCarlo, Quadrature
 from pyrovae.guides import ExactPosterior
-from pyrovae.hmc import at, transition
 from pyrovae.models import VAE, ProbabilisticPCA
+from pyrovae.sampling import annealing
+from pyrovae.sampling.annealed_model import AnnealedModel
+from pyrovae.sampling.hmc import at, transition
 
 
 def pca(latent, features=8):

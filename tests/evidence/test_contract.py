@@ -7,7 +7,7 @@ import torch
 from pyrovae import evidence
 from pyrovae.guides import Amortized, ExactPosterior
 from pyrovae.models import GaussianMixture, ProbabilisticPCA
-from pyrovae.parts import options
+from pyrovae.registry.parts import options
 
 SMALL = {
     "temperatures": 6,

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from pyrovae import log_weights, particle_blocks
+from pyrovae import log_weights
 from pyrovae.evidence import ImportanceSampling
 from pyrovae.guides import Amortized, PerDatapoint
 from pyrovae.models import VAE, ProbabilisticPCA
-from pyrovae.moments import LogMoments
+from pyrovae.sampling import particle_blocks
+from pyrovae.sampling.moments import LogMoments
 
 
 def problem(family="diagonal", dtype=torch.float32):

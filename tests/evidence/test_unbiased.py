@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae import annealing
 from pyrovae.evidence import (
     AnnealedImportanceSampling,
     ImportanceSampling,
@@ -16,8 +15,9 @@ from pyrovae.evidence import (
     UniformBox,
 )
 from pyrovae.guides import Amortized
-from pyrovae.hmc import transition
 from pyrovae.models import GaussianMixture, ProbabilisticPCA
+from pyrovae.sampling import annealing
+from pyrovae.sampling.hmc import transition
 
 MODELS, ROWS = 3, 60
 

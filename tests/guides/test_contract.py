@@ -17,7 +17,7 @@ from pyrovae.models import (
     ProbabilisticPCA,
     VampPriorVAE,
 )
-from pyrovae.parts import build, options
+from pyrovae.registry.parts import build, options
 
 FEATURES, LATENT, ROWS = 5, 2, 12
 

@@ -1,0 +1,1 @@
+"""The default comparison, and what it says of itself while it runs."""

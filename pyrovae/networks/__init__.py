@@ -1,0 +1,1 @@
+"""Encoders and decoders: plain `torch.nn` modules that know nothing of probability."""

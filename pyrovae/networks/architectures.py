@@ -1,0 +1,114 @@
+"""Encoders and decoders by the name of their architecture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from pyrovae.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from pyrovae.networks.mlp import ACTIVATIONS, MLP
+
+Architecture = Literal["mlp", "convolutional"]
+
+
+def make_encoder(
+    features: int,
+    outputs: int,
+    *,
+    hidden: Sequence[int],
+    activation: str,
+    network: Architecture = "mlp",
+    shape: Sequence[int] | None = None,
+    planes: int = 1,
+) -> nn.Module:
+    """Return a network from ``planes`` times D numbers to ``outputs``.
+
+    Args:
+        features: D.
+        outputs: size of what comes out.
+        hidden: sizes of the hidden layers, or channels of the convolutions, from x on.
+        activation: what follows each of them.
+        network: ``"mlp"`` or ``"convolutional"``.
+        shape: of the image, for convolutions; a square if None.
+        planes: how many numbers there are for each of the D.
+
+    Raises:
+        ValueError: an unknown architecture, or an image that is no square and has no shape.
+        TypeError: a shape that the network has no use for.
+
+    Example:
+        >>> type(make_encoder(64, 4, hidden=(8,), activation="relu")).__name__
+        'MLP'
+    """
+    if image_shape(features, network, shape, activation) is None:
+        return MLP(planes * features, outputs, hidden=hidden, activation=activation)
+    size = (planes, *image_shape_of(features, shape))
+    return ConvolutionalEncoder(size, outputs, channels=hidden, activation=activation)
+
+
+def make_decoder(
+    latent: int,
+    features: int,
+    *,
+    planes: int,
+    hidden: Sequence[int],
+    activation: str,
+    network: Architecture = "mlp",
+    shape: Sequence[int] | None = None,
+) -> nn.Module:
+    """Return a network from ``latent`` numbers to ``planes`` times D.
+
+    Args:
+        latent: size of what comes in.
+        features: D.
+        planes: numbers for each of the D; those of the first plane come first.
+        hidden: sizes of the hidden layers, or channels of the convolutions, from z on.
+        activation: what follows each of them.
+        network: ``"mlp"`` or ``"convolutional"``.
+        shape: of the image, for convolutions; a square if None.
+
+    Raises:
+        ValueError: an unknown architecture, or an image that is no square and has no shape.
+        TypeError: a shape that the network has no use for.
+
+    Example:
+        >>> make_decoder(2, 64, planes=1, hidden=(8, 4), activation="relu", network="convolutional").shape
+        (8, 8)
+    """
+    if image_shape(features, network, shape, activation) is None:
+        return MLP(latent, planes * features, hidden=hidden, activation=activation)
+    size = image_shape_of(features, shape)
+    return ConvolutionalDecoder(latent, size, planes=planes, channels=hidden, activation=activation)
+
+
+def image_shape(
+    features: int, network: str, shape: Sequence[int] | None, activation: str
+) -> tuple[int, int] | None:
+    """Height and width of the image a network works on; None for an MLP, which knows no image."""
+    if network not in ("mlp", "convolutional"):
+        raise ValueError(f"network is {network!r}: the known ones are mlp, convolutional")
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation is {activation!r}: the known ones are {', '.join(ACTIVATIONS)}"
+        )
+    if network == "mlp":
+        if shape is not None:
+            raise TypeError("shape is for network='convolutional': an MLP takes its input as a row")
+        return None
+    return image_shape_of(features, shape)
+
+
+def image_shape_of(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
+    """The shape given, or that of a square of so many pixels."""
+    if shape is None:
+        side = math.isqrt(features)
+        shape = (side, side)
+    if len(shape) != 2 or shape[0] * shape[1] != features:
+        raise ValueError(
+            f"features is {features}, which is no image of shape {tuple(shape)}: give its height and width "
+            "as shape=(H, W)"
+        )
+    return shape[0], shape[1]

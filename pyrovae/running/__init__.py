@@ -1,0 +1,1 @@
+"""What one run is made of: its configuration, evaluation, pictures and record."""

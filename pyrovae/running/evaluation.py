@@ -1,0 +1,161 @@
+"""How well a fitted model explains rows it has not seen, and what its guide loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyrovae.log_weights import log_weights
+from pyrovae.programs import ExactModel, Program
+from pyrovae.refit import refit
+from pyrovae.sources.dataset import DataSet
+from pyrovae.sources.dataset import Part as PartName
+from pyrovae.training.feed import PerRow
+
+ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One number for each row, nats; larger is better. Standard errors are of the sampling.
+
+    Args:
+        elbo: (n,) the evidence lower bound.
+        elbo_se: (n,) its standard error.
+        log_evidence: (n,) an estimate of log p(x).
+        log_evidence_se: (n,) its standard error.
+        exact: (n,) log p(x), or None if the model has no closed form.
+        guide: the guide that the first `ROWS_AT_ONCE` rows were scored with.
+    """
+
+    elbo: Tensor
+    elbo_se: Tensor
+    log_evidence: Tensor
+    log_evidence_se: Tensor
+    exact: Tensor | None
+    guide: Program
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The best known log evidence and the bound of each row, under the names of a record's arrays."""
+        return {
+            "test_log_evidence": self.best_log_evidence.double().numpy(),
+            "test_elbo": self.elbo.double().numpy(),
+        }
+
+    @property
+    def best_log_evidence(self) -> Tensor:
+        """(n,) the exact value where there is one, the estimate otherwise."""
+        return self.log_evidence if self.exact is None else self.exact
+
+    def words(self) -> dict[str, str]:
+        """Means over the rows with the standard errors of these means, to be read."""
+        found = {
+            "log evidence": _with_error(self.log_evidence, self.log_evidence_se),
+            "exact": "-" if self.exact is None else f"{float(self.exact.mean()):.2f}",
+            "ELBO": _with_error(self.elbo, self.elbo_se),
+        }
+        return found | {"inference gap": f"{self.summary()['inference_gap']:.2f}"}
+
+    def summary(self) -> dict[str, float | None]:
+        """Means over the rows under the names of a record, with the standard errors of these means."""
+        exact = None if self.exact is None else float(self.exact.mean())
+        return {
+            "test_elbo": float(self.elbo.mean()),
+            "test_elbo_se": _of_mean(self.elbo_se),
+            "test_log_evidence": float(self.log_evidence.mean()),
+            "test_log_evidence_se": _of_mean(self.log_evidence_se),
+            "exact_log_evidence": exact,
+            "inference_gap": float((self.best_log_evidence - self.elbo).mean()),
+        }
+
+
+def evaluate(
+    model: Program,
+    guide: Program,
+    data: DataSet,
+    estimator: Callable[..., Any],
+    *,
+    part: PartName = "test",
+    elbo_particles: int = 100,
+    refit_steps: int = 1000,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate rows that were fixed by the data's split seed; nothing is trained but new rows' guides.
+
+    Args:
+        model: p(x, z), fitted.
+        guide: q(z | x), fitted; one with parameters for every row is refitted to these rows, with the
+            model frozen.
+        data: where the rows come from.
+        estimator: of the log evidence, one of `pyrovae.evidence`.
+        part: which rows.
+        elbo_particles: draws of z a row for the evidence lower bound.
+        refit_steps: optimiser steps where the guide is refitted.
+        seed: of all draws; the global random state is left as it was found.
+
+    Returns:
+        An `Evaluation` of the rows, in their order.
+
+    Raises:
+        ValueError: fewer than 2 particles, or no steps.
+    """
+    for name, value, least in (
+        ("elbo_particles", elbo_particles, 2),
+        ("refit_steps", refit_steps, 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
+    found = []
+    for x in data.fixed(part).to(like).detach().split(ROWS_AT_ONCE):
+        own = (
+            refit(model, guide, x, steps=refit_steps, seed=seed)
+            if isinstance(guide, PerRow)
+            else guide
+        )
+        found.append(_rows(model, own, x, estimator, elbo_particles, seed))
+    exact = [e.exact for e in found if e.exact is not None]
+    return Evaluation(
+        elbo=torch.cat([e.elbo for e in found]),
+        elbo_se=torch.cat([e.elbo_se for e in found]),
+        log_evidence=torch.cat([e.log_evidence for e in found]),
+        log_evidence_se=torch.cat([e.log_evidence_se for e in found]),
+        exact=torch.cat(exact) if exact else None,
+        guide=found[0].guide,
+    )
+
+
+def _rows(
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    estimator: Callable[..., Any],
+    particles: int,
+    seed: int,
+) -> Evaluation:
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        drawn = log_weights(model, guide, x, num_particles=particles)
+        estimate = estimator(model, guide, x, seed=seed)
+        return Evaluation(
+            elbo=drawn.mean(0).cpu(),
+            elbo_se=(drawn.std(0) / particles**0.5).cpu(),
+            log_evidence=estimate.value.cpu(),
+            log_evidence_se=estimate.standard_error.cpu(),
+            exact=model.exact_log_evidence(x).cpu() if isinstance(model, ExactModel) else None,
+            guide=guide,
+        )
+
+
+def _with_error(values: Tensor, standard_errors: Tensor) -> str:
+    return f"{float(values.mean()):.2f} ± {_of_mean(standard_errors):.2f}"
+
+
+def _of_mean(standard_errors: Tensor) -> float:
+    return float(standard_errors.double().square().sum().sqrt() / len(standard_errors))

@@ -1,0 +1,1 @@
+"""What estimators of log p(x) are made of: chains, blocks of draws, moments."""

@@ -1,0 +1,76 @@
+"""The two ends of an annealing path, for any model with continuous latents per datapoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.programs import Program
+from pyrovae.sampling.flat import Flat
+from pyrovae.sampling.particle_blocks import no_guide, without_statements
+from pyrovae.waist.joint import Values, density, draws
+from pyrovae.waist.sites import Layout, find_layout
+
+
+@dataclass
+class AnnealedModel:
+    """A model's path from a start that can be drawn from, the prior or a guide, to p(x, z).
+
+    Attributes:
+        model: p(x, z).
+        guide: q(z | x), the start; None starts from the prior.
+        args: positional arguments of both.
+        kwargs: keyword arguments of both.
+        layout: where the datapoints are.
+        flat: the latents as one vector.
+    """
+
+    model: Program
+    guide: Program | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    layout: Layout
+    flat: Flat
+
+    @classmethod
+    def of(
+        cls, model: Program, guide: Program | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AnnealedModel:
+        """Run the model once to see its latents.
+
+        Raises:
+            ValueError: a latent that is discrete and not enumerated, or outside the plate.
+        """
+        layout = find_layout(model, guide or no_guide, args, kwargs)
+        with torch.no_grad():
+            example = draws(model, args, kwargs, num_particles=1, layout=layout)
+        return cls(model, guide, args, kwargs, layout, Flat(example.sites, layout))
+
+    @torch.no_grad()
+    def draw(self, chains: int) -> Tensor:
+        """(C, B, F) draws of the start."""
+        start = self.guide or self.model
+        run = draws(start, self.args, self.kwargs, num_particles=chains, layout=self.layout)
+        return self.flat.pack(run.values).contiguous()
+
+    @torch.no_grad()
+    def without_latents(self) -> Tensor:
+        """(1, B), log p(x), where no latent is left once the enumerated ones are summed out."""
+        return density(self.model, {}, self.args, self.kwargs, layout=self.layout).joint
+
+    def pack(self, values: Values) -> Tensor:
+        """Values by site as positions."""
+        return self.flat.pack(values)
+
+    def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-densities of the start and of p(x, z) at positions (C, B, F), each (C, B)."""
+        values, log_det = self.flat.unpack(position)
+        model = without_statements(self.model)
+        found = density(model, values, self.args, self.kwargs, layout=self.layout)
+        start = found.latent
+        if self.guide is not None:
+            start = density(self.guide, values, self.args, self.kwargs, layout=self.layout).latent
+        return start + log_det, found.joint + log_det

@@ -1,0 +1,94 @@
+"""All continuous latents of a datapoint as one unconstrained vector."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.transforms import Transform
+
+from pyrovae.waist.joint import Values
+from pyrovae.waist.sites import Layout, Site
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """How one site lies in the vector: its shape without K and datapoints, and its change of variables."""
+
+    shape: torch.Size
+    transform: Transform | None
+
+
+class Flat:
+    """All continuous latents of a datapoint as one unconstrained vector.
+
+    Args:
+        sites: the latent sites of one run with particles, from `pyrovae.waist.joint.draws`.
+        layout: where the datapoints are.
+
+    Raises:
+        ValueError: a discrete site, which has no gradient to follow.
+    """
+
+    def __init__(self, sites: dict[str, Site], layout: Layout) -> None:
+        self._axes = [layout.nesting + 1 + dim for dim in layout.dims]
+        self._front = list(range(1, 1 + len(self._axes)))
+        self._rows: torch.Size = torch.Size()
+        self.slots: dict[str, _Slot] = {}
+        for name, site in sites.items():
+            support = site["fn"].support
+            if support.is_discrete:
+                raise ValueError(
+                    f"the latent site {name!r} is discrete, so there is no gradient to follow: mark it "
+                    "infer={'enumerate': 'parallel'} in the model to have it summed out, or use "
+                    "evidence.ImportanceSampling"
+                )
+            transform = None if _is_real(support) else biject_to(support)
+            value = site["value"] if transform is None else transform.inv(site["value"])
+            moved = value.movedim(self._axes, self._front)
+            self._rows = moved.shape[1 : 1 + len(self._axes)]
+            self.slots[name] = _Slot(moved.shape[1 + len(self._axes) :], transform)
+
+    @property
+    def size(self) -> int:
+        """How many numbers a datapoint's latents are."""
+        return sum(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        return [math.prod(slot.shape) for slot in self.slots.values()]
+
+    def pack(self, values: Values) -> Tensor:
+        """Values by site -> (K, B, size)."""
+        parts = []
+        for name, slot in self.slots.items():
+            value = values[name] if slot.transform is None else slot.transform.inv(values[name])
+            moved = value.movedim(self._axes, self._front)
+            parts.append(moved.reshape(len(moved), math.prod(self._rows), -1))
+        return torch.cat(parts, -1)
+
+    def unpack(self, flat: Tensor) -> tuple[Values, Tensor]:
+        """(K, B, size) -> values by site, and (K, B) log |d values / d flat|."""
+        log_det = flat.new_zeros(flat.shape[:2])
+        values = {}
+        parts = flat.split(self._sizes(), -1)
+        for (name, slot), part in zip(self.slots.items(), parts, strict=True):
+            raw = part.reshape(len(flat), *self._rows, *slot.shape)
+            raw = raw.movedim(self._front, self._axes)
+            if slot.transform is None:
+                values[name] = raw
+                continue
+            values[name] = slot.transform(raw)
+            jacobian = slot.transform.log_abs_det_jacobian(raw, values[name])
+            moved = jacobian.movedim(self._axes, self._front)
+            log_det = log_det + moved.reshape(*log_det.shape, -1).sum(-1)
+        return values, log_det
+
+
+def _is_real(support: Any) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real

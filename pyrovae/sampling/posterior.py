@@ -1,0 +1,143 @@
+"""Draws from guides and models as plain tensors: posterior, prior, and data simulated from either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.programs import Program, latent_sites, own_parameters
+from pyrovae.sampling.particle_blocks import blocks, no_guide
+from pyrovae.sources.seeds import generator_from
+from pyrovae.waist.joint import Values, draws
+from pyrovae.waist.sites import Layout, find_layout, sample_sites
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Data drawn from a model.
+
+    Attributes:
+        latents: by site, (K, plates, event) or, for one draw, without K.
+        observed: by site, in the same way: what the model drew where it observes data.
+    """
+
+    latents: Values
+    observed: Values
+
+
+@torch.no_grad()
+def posterior_draws(
+    guide: Program, x: Tensor, *, num_particles: int, seed: int = 0, **kwargs: Any
+) -> Values:
+    """Draw from a guide, by running it: each site's values, (K, plates, event).
+
+    Sites that are marked for enumeration are drawn like the others.
+
+    Example:
+        >>> from pyrovae.guides import Amortized
+        >>> posterior_draws(Amortized(5, 2), torch.zeros(3, 5), num_particles=7)["z"].shape
+        torch.Size([7, 3, 2])
+    """
+    layout = replace(find_layout(guide, no_guide, (x,), kwargs, whole=True), enumerated=False)
+    found: dict[str, list[Tensor]] = {}
+    with torch.random.fork_rng(), own_parameters(guide):
+        for count in blocks(num_particles, seed):
+            run = draws(guide, (x,), kwargs, num_particles=count, layout=layout)
+            for name, value in run.values.items():
+                found.setdefault(name, []).append(value)
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def as_vectors(values: Values) -> Tensor:
+    """Draws of all sites side by side: (K, B, F), for sites whose only plate is that of the datapoints.
+
+    Raises:
+        ValueError: a site that is no number but a category.
+    """
+    categories = [name for name, value in values.items() if not value.is_floating_point()]
+    if categories or not values:
+        raise ValueError(
+            f"the guide draws {', '.join(map(repr, categories)) or 'nothing'}, which is no vector of "
+            "numbers: this diagnostic is for continuous latents"
+        )
+    return torch.cat(
+        [value.flatten(2) if value.dim() > 2 else value[..., None] for value in values.values()], -1
+    )
+
+
+@torch.no_grad()
+def simulate(model: Program, x: Tensor, *, seed: int | None = None, **kwargs: Any) -> Replicates:
+    """Draw z and x from the model, for as many datapoints as ``x`` has rows; its values do not count.
+
+    Args:
+        model: p(x, z).
+        x: (B, D), a template.
+        seed: of the draws; None draws from the global random state as it is.
+        **kwargs: keyword arguments of the model.
+    """
+    if seed is not None:
+        with torch.random.fork_rng():
+            torch.manual_seed(generator_from(seed).initial_seed())
+            return simulate(model, x, **kwargs)
+    observed = _observed(model, x, kwargs)
+    with own_parameters(model), poutine.block():
+        trace = poutine.trace(poutine.uncondition(model)).get_trace(x, **kwargs)
+    values = {name: site["value"] for name, site in latent_sites(trace).items()}
+    return Replicates(
+        {name: value for name, value in values.items() if name not in observed},
+        {name: value for name, value in values.items() if name in observed},
+    )
+
+
+@torch.no_grad()
+def replicate(
+    model: Program, latents: Values, x: Tensor, *, seed: int = 0, **kwargs: Any
+) -> Replicates:
+    """Draw x from p(x | z) at given z: (K, plates, event) by observed site.
+
+    Raises:
+        ValueError: a latent site of the model that is not among ``latents``.
+    """
+    observed = _observed(model, x, kwargs)
+    held = poutine.condition(poutine.uncondition(model), data=latents)
+    with torch.random.fork_rng(), own_parameters(model), poutine.block():
+        torch.manual_seed(generator_from(seed).initial_seed())
+        trace = poutine.trace(held).get_trace(x, **kwargs)
+    drawn = latent_sites(trace)
+    missing = sorted(drawn.keys() - set(observed))
+    if missing:
+        raise ValueError(
+            f"the guide does not draw {', '.join(map(repr, missing))}, so there is no p(x | z) to draw from: "
+            "use a guide that draws every latent, such as guides.ExactPosterior"
+        )
+    return Replicates(latents, {name: drawn[name]["value"] for name in observed})
+
+
+def the_observed(replicates: Replicates, x: Tensor) -> Tensor:
+    """The one observed site, of the shape of ``x`` but for leading draws.
+
+    Raises:
+        ValueError: the model observes more than one site, or something else than ``x``.
+    """
+    found = list(replicates.observed.values())
+    if len(found) != 1 or found[0].shape[-x.dim() :] != x.shape:
+        raise ValueError(
+            f"the model observes {', '.join(map(repr, replicates.observed)) or 'nothing'}: to draw data "
+            f"like x it must observe one site, of the shape {tuple(x.shape)}"
+        )
+    return found[0]
+
+
+def _observed(model: Program, x: Tensor, kwargs: dict[str, Any]) -> list[str]:
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model), poutine.block():
+        sites = sample_sites(poutine.trace(model).get_trace(x, **kwargs))
+    return [name for name, site in sites.items() if site["is_observed"]]
+
+
+def rows_axis(layout: Layout) -> int:
+    """The axis of the datapoints in draws (K, plates, event)."""
+    return layout.nesting + 1 + layout.dim

@@ -1,0 +1,247 @@
+"""Running a function of programs and arguments eagerly once, and from a recording ever after."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pyrovae.densities.missing import known_missing
+from pyrovae.step.agreement import copies, matches, put_back, same_numbers
+from pyrovae.step.call_arguments import Arguments, Signature
+from pyrovae.step.lowering import CannotCompileError
+from pyrovae.step.policy import Policy
+from pyrovae.step.python_state import PythonState
+from pyrovae.step.recording import (
+    CannotRecordError,
+    Outputs,
+    ParametersChangedError,
+    RandomState,
+    Recording,
+    record,
+)
+
+log = logging.getLogger("pyrovae")
+
+Function = Callable[[tuple[Any, ...], dict[str, Any]], Outputs]
+MOST_RECORDINGS = 16
+
+
+class Compiled(Protocol):
+    """A recording and what is done with its outputs, compiled."""
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
+        """What playing and finishing returns."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether what was compiled in is as it was."""
+        ...
+
+    @property
+    def touched(self) -> list[Tensor]:
+        """The tensors besides the inputs that it changes."""
+        ...
+
+
+class Capture:
+    """A function that is recorded at its first call with arguments of a kind, then played back.
+
+    A recording is played back only for arguments of the same shapes, types and constants, and while
+    everything the programs read besides (attributes, closures, globals, modes) is as it was. It is held
+    against the function itself, on the same random numbers, at plays 1, 10, 100 and so on.
+
+    Args:
+        function: called with positional arguments and keyword arguments; returns tensors.
+        programs: what it reads: programs and objectives, whose attributes are watched.
+        state: the tensors besides the arguments that it reads or changes in place.
+        policy: when to record, and when to compile.
+        places: further entries of dictionaries that must not change.
+        finish: what is done with the outputs at every call; its results are what a call returns.
+        compiler: compiles a recording together with ``finish``.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        programs: Sequence[Any],
+        state: Sequence[Tensor],
+        policy: Policy,
+        *,
+        places: Sequence[tuple[dict[str, Any], str]] = (),
+        finish: Callable[[Outputs], Outputs] = list,
+        compiler: Callable[[Recording, Sequence[Tensor]], Compiled] | None = None,
+    ) -> None:
+        self.function = function
+        self.programs = programs
+        self.state = list({id(tensor): tensor for tensor in state}.values())
+        self.changeable = [tensor for tensor in self.state if not tensor.requires_grad]
+        self.policy = policy
+        self.places = places
+        self.finish = finish
+        self.compiler = compiler
+        self.refused: str | None = None
+        self.made = 0  # recordings
+        self._known: list[tuple[PythonState, dict[Any, _Played]]] = []
+        self._last: tuple[Signature, PythonState, _Played] | None = None
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """What the function returns for these arguments, finished."""
+        self.policy.taken += 1
+        if self._last is not None:
+            signature, state, latest = self._last
+            tensors = signature.tensors(args, kwargs)
+            if tensors is not None and state.holds() and latest.ready():
+                return latest.quickly(self, tensors)
+        if self.refused is not None:
+            return self.finish(self.function(args, kwargs))
+        try:
+            arguments = Arguments(args, kwargs)
+            if not self.made and not self.policy.worth_recording(arguments.key):
+                return self._timed(arguments)
+            played = self._recordings().get(arguments.key)
+            if played is not None:
+                self._last = (Signature(arguments), self._known[0][0], played)
+                return played(self, arguments)
+            if self.policy.worth_recording(arguments.key):
+                return self.finish(self._record(arguments))
+            return self._timed(arguments)
+        except ParametersChangedError:
+            raise
+        except CannotRecordError as error:
+            self.refuse(str(error))
+            return self.finish(self.function(args, kwargs))
+
+    @property
+    def compiled(self) -> int:
+        """How many recordings are compiled."""
+        return sum(
+            played.compiled is not None for _, kinds in self._known for played in kinds.values()
+        )
+
+    def _timed(self, arguments: Arguments) -> Outputs:
+        began = time.perf_counter()
+        outputs = self.finish(self.function(arguments.args, arguments.kwargs))
+        self.policy.took(arguments.key, time.perf_counter() - began)
+        return outputs
+
+    def _recordings(self) -> dict[Any, _Played]:
+        """Those made in the present state of Python; the latest state is looked at first."""
+        for i, (state, kinds) in enumerate(self._known):
+            if state.holds():
+                if i:
+                    self._known.insert(0, self._known.pop(i))
+                return kinds
+        now = PythonState(self.programs, self.places)
+        for i, (state, kinds) in enumerate(self._known):
+            if now.equals(state):
+                self._known.pop(i)
+                self._known.insert(0, (now, kinds))
+                return kinds
+        self._known = [(now, {}), *((state, kinds) for state, kinds in self._known if kinds)]
+        return self._known[0][1]
+
+    def _record(self, arguments: Arguments) -> Outputs:
+        if self.made >= MOST_RECORDINGS:
+            raise CannotRecordError(
+                f"its arguments or attributes took {MOST_RECORDINGS} different values: pass numbers that "
+                "change as tensors"
+            )
+        state, kinds = self._known[0]
+        # Other objects for the same memory, so that one tensor passed twice is still two arguments.
+        tensors = [tensor.detach() for tensor in arguments.tensors]
+        with known_missing(arguments.missing):
+            recording, outputs = record(
+                lambda: self.function(*arguments.rebuilt(tensors)),
+                [*self.state, *tensors],
+                self.changeable,
+            )
+        if not state.holds():
+            now = PythonState(self.programs, self.places)
+            if not now.equals(state):
+                self.refuse("it changes attributes or variables of Python as it runs")
+                return outputs
+            self._known[0] = (now, kinds)
+        kinds[arguments.key] = _Played(recording)
+        self.made += 1
+        return outputs
+
+    def refuse(self, reason: str) -> None:
+        """Run the function itself from now on, and say why in one line."""
+        self.refused = reason
+        self._known.clear()
+        self._last = None
+        log.warning("Running step by step in Python, slower: %s.", reason)
+
+
+class _Played:
+    """A recording of calls of one kind, at some time compiled."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.compiled: Compiled | None = None
+        self.plays = 0
+        self.next_check = 1
+
+    def ready(self) -> bool:
+        """Whether it is compiled, and what was compiled in is as it was."""
+        if self.compiled is not None and not self.compiled.holds():
+            self.compiled = None
+        return self.compiled is not None
+
+    def quickly(self, capture: Capture, tensors: list[Tensor]) -> Outputs:
+        """Run what is compiled."""
+        return self.compiled([*capture.state, *tensors])  # type: ignore[misc]
+
+    def __call__(self, capture: Capture, arguments: Arguments) -> Outputs:
+        if self.ready():
+            return self.quickly(capture, arguments.tensors)
+        inputs = [*capture.state, *arguments.tensors]
+        self.plays += 1
+        if self.plays >= self.next_check:
+            self.next_check *= 10
+            return capture.finish(self._check(capture, arguments, inputs))
+        if capture.compiler is not None and capture.policy.worth_compiling(arguments.key):
+            return self._compile(capture, arguments, inputs)
+        began = time.perf_counter()
+        outputs = capture.finish(self.recording(inputs))
+        capture.policy.played(arguments.key, time.perf_counter() - began)
+        return outputs
+
+    def _check(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
+        """Play, and run the function itself on the same random numbers; its results are returned."""
+        random, before = RandomState(inputs), copies(capture.changeable)
+        played = self.recording(inputs)
+        left = copies(capture.changeable)
+        random.restore()
+        put_back(capture.changeable, before)
+        outputs = capture.function(arguments.args, arguments.kwargs)
+        if not same_numbers([*outputs, *capture.changeable], [*played, *left]):
+            capture.refuse("played back, its numbers differ from those of the program itself")
+        return outputs
+
+    def _compile(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
+        """Compile, and take one step both ways; a compiled function that does something else is dropped."""
+        compiler = capture.compiler
+        try:
+            compiled = compiler(self.recording, inputs)  # type: ignore[misc]
+        except CannotCompileError as error:
+            capture.compiler = None
+            log.warning("Not compiling, somewhat slower: %s.", error)
+            return capture.finish(self.recording(inputs))
+        touched = [*capture.state, *compiled.touched]
+        random, before = RandomState(inputs), copies(touched)
+        came = compiled(inputs)
+        left, drawn = copies(touched), RandomState(inputs)
+        random.restore()
+        put_back(touched, before)
+        outputs = capture.finish(self.recording(inputs))
+        if drawn == RandomState(inputs) and matches([*outputs, *touched], [*came, *left], before):
+            self.compiled = compiled
+        else:
+            capture.compiler = None
+            log.warning("Not compiling, somewhat slower: compiled, its numbers differ.")
+        return outputs

@@ -1,0 +1,117 @@
+"""The part of a step that runs the programs: from a batch to the loss and the gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO
+from torch import Tensor
+
+from pyrovae.programs import Program, modules_of, own_parameters
+from pyrovae.step.recording import Outputs, ParametersChangedError, RandomState
+from pyrovae.step.row_tables import RowsTaken
+
+
+class LossAndGradients:
+    """A function of a batch: the loss, the gradients of all parameters, and of the rows of tables.
+
+    Returns a list: the loss; for each of ``leaves`` its gradient or None; for each of ``tables`` the
+    numbers of the rows that were taken from it, and their gradients, or None and None.
+
+    Args:
+        model: p(x, z).
+        guide: q(z | x).
+        loss: the objective.
+    """
+
+    def __init__(self, model: Program, guide: Program, loss: ELBO) -> None:
+        self.model = model
+        self.guide = guide
+        self.loss = loss
+        self.leaves: list[Tensor] = []
+        self.tables: list[Tensor] = []
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the loss is a tensor that carries its gradient."""
+        return hasattr(self.loss, "differentiable_loss")
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """Run the programs for the parameters known.
+
+        Raises:
+            ParametersChangedError: they use others too; the random state is as it was before.
+        """
+        before = RandomState([])
+        loss, used, rows = self._run(args, kwargs)
+        known = {id(leaf) for leaf in self.leaves}
+        if any(id(leaf) not in known for leaf in used):
+            before.restore()
+            raise ParametersChangedError("the programs use new parameters")
+        return self._outputs(loss, rows)
+
+    def first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """Run the programs, and find out which parameters they use."""
+        loss, self.leaves, rows = self._run(args, kwargs)
+        return self._outputs(loss, rows)
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters of the model and the guide that are modules, each once."""
+        found = {
+            id(p): p for module in modules_of(self.model, self.guide) for p in module.parameters()
+        }
+        return [parameter for parameter in found.values() if parameter.requires_grad]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors that are parameters or buffers, those that are trained first."""
+        modules = modules_of(self.model, self.guide)
+        return [*self.leaves, *(t for m in modules for t in (*m.parameters(), *m.buffers()))]
+
+    def places(self) -> list[tuple[dict[str, Any], str]]:
+        """Where in Pyro's store the parameters are that do not belong to modules."""
+        store = pyro.get_param_store()._params
+        trained = {id(leaf) for leaf in self.leaves}
+        return [(store, name) for name, leaf in store.items() if id(leaf) in trained]
+
+    def _run(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Tensor, list[Tensor], RowsTaken]:
+        rows = RowsTaken(self.tables)
+        with (
+            own_parameters(self.model, self.guide),
+            poutine.trace(param_only=True) as seen,
+            poutine.block(hide_types=["sample"]),
+        ):
+            if not self.differentiable:
+                loss = self.loss.loss_and_grads(self.model, self.guide, *args, **kwargs)
+                return torch.as_tensor(loss), self._used(seen.trace), rows
+            if not self.tables:
+                loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
+            else:
+                with rows:
+                    loss = self.loss.differentiable_loss(self.model, self.guide, *args, **kwargs)
+        return loss, self._used(seen.trace), rows
+
+    def _used(self, trace: poutine.Trace) -> list[Tensor]:
+        found = {id(p): p for p in self.parameters()}
+        for site in trace.nodes.values():
+            value = site["value"]
+            parameter = value.unconstrained() if hasattr(value, "unconstrained") else value
+            if parameter.is_leaf and parameter.requires_grad:
+                found.setdefault(id(parameter), parameter)
+        return list(found.values())
+
+    def _outputs(self, loss: Tensor, rows: RowsTaken) -> Outputs:
+        if not self.differentiable:
+            gradients = [leaf.grad for leaf in self.leaves]
+            for leaf in self.leaves:
+                leaf.grad = None
+            return [loss, *gradients]
+        moving = [leaf for leaf in self.leaves if leaf.requires_grad]
+        taken = rows.leaves()
+        found = iter(torch.autograd.grad(loss, [*moving, *taken], allow_unused=True))
+        gradients = [next(found) if leaf.requires_grad else None for leaf in self.leaves]
+        return [loss.detach(), *gradients, *rows.gradients(list(found))]

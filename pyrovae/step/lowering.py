@@ -1,0 +1,109 @@
+"""From functions of tensors to one compiled function, by torch's Inductor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from pyrovae.step.narrow import RULES
+from pyrovae.step.noise import take_out_noise
+
+Compiled = Callable[[list[Tensor]], Sequence[Tensor | None]]
+
+
+class CannotCompileError(Exception):
+    """The compiler is missing or failed; the message says why."""
+
+
+def lower(function: Callable[..., list[Tensor | None]], inputs: Sequence[Tensor]) -> Compiled:
+    """Compile a function of tensors.
+
+    Args:
+        function: takes tensors one by one and returns a list; may change its inputs in place.
+        inputs: what it will be called with, or tensors of the same shapes and types.
+
+    Returns:
+        The compiled function of a list of tensors. It draws the same random numbers.
+
+    Raises:
+        CannotCompileError: there is no C++ compiler, or the function is beyond this one.
+    """
+    try:
+        with torch.no_grad():
+            module = without_mutation(function, inputs)
+            draw = take_out_noise(module)
+            compiled = _inductor(module)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise CannotCompileError(f"{type(error).__name__}: {lines[0] if lines else ''}") from error
+    if draw is None:
+        return compiled
+
+    def with_noise(tensors: list[Tensor]) -> Sequence[Tensor | None]:
+        return compiled([*tensors, *draw()])
+
+    return with_noise
+
+
+def without_mutation(
+    function: Callable[..., list[Tensor | None]], inputs: Sequence[Tensor]
+) -> fx.GraphModule:
+    """Record a function as a graph of basic operations; changes of its inputs come last, as copies."""
+    from torch._inductor.decomposition import select_decomp_table
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    with _settings():
+        basic = dict(select_decomp_table())
+    # A draw that is taken apart is another draw.
+    basic = {
+        op: rule
+        for op, rule in basic.items()
+        if torch.Tag.nondeterministic_seeded not in getattr(op, "tags", ())
+    }
+    basic.update(RULES)
+    mode = FakeTensorMode(shape_env=ShapeEnv())
+    fakes = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
+    pure = torch.func.functionalize(function, remove="mutations")
+    with mode:
+        module: fx.GraphModule = make_fx(pure, decomposition_table=basic)(*fakes)
+    module.graph.set_codegen(fx.graph.CodeGen())
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def _inductor(module: fx.GraphModule) -> Compiled:
+    from torch._guards import TracingContext, tracing
+    from torch._inductor.compile_fx import compile_fx_inner
+    from torch._inductor.virtualized import V
+
+    fakes = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
+    context = TracingContext(fakes[0].fake_mode)
+    on_cpu = all(fake.device.type == "cpu" for fake in fakes)
+    settings = _settings(cpp_wrapper=on_cpu)
+    with settings, tracing(context), V.set_real_inputs(fakes):
+        compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=on_cpu)
+    return compiled
+
+
+def _settings(*, cpp_wrapper: bool = False) -> Any:
+    from torch._inductor import config
+
+    settings = {
+        "fallback_random": True,  # the draws of the program itself
+        "cpp_wrapper": cpp_wrapper,  # one file of C++ to compile, and less Python around it
+        "size_asserts": False,  # shapes are looked at before the call
+        "alignment_asserts": False,
+        "cpp.enable_floating_point_contract_flag": "fast",  # a product and a sum in one instruction
+        "cpp.vec_isa_ok": True,  # compiling shows it; a separate test takes seconds in every process
+    }
+    return config.patch({name: value for name, value in settings.items() if _has(config, name)})
+
+
+def _has(config: Any, name: str) -> bool:
+    return name in config._config

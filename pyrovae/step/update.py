@@ -1,0 +1,157 @@
+"""From gradients to new parameters: any torch or Pyro optimizer, and a short way for Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pyrovae.step.adam import AdamGroup, adam_groups, choose_fused, fused_adam
+from pyrovae.step.row_tables import RowAdam
+
+
+class Update:
+    """Applies an optimizer to gradients that are not in ``.grad``.
+
+    Adam and AdamW that leave the choice of kernel open get the fused one, for all parameters at once,
+    without the bookkeeping of ``Optimizer.step``; the optimizer's own state is what it works on. Tables
+    with a row for every datapoint get Adam by rows. Any other optimizer is called as ever.
+
+    Args:
+        optim: the optimizer.
+        clip_norm: the largest norm of all gradients together, or None.
+    """
+
+    def __init__(self, optim: PyroOptim | Optimizer, clip_norm: float | None = None) -> None:
+        self.optim = optim
+        self.clip_norm = clip_norm
+        self._prepared: set[int] = set()
+        self.by_rows: dict[Tensor, RowAdam] = {}
+
+    def tables(self, candidates: Sequence[Tensor]) -> list[Tensor]:
+        """Those tables that can be moved by rows, which from now on they are."""
+        for table in candidates:
+            if table not in self.by_rows and RowAdam.takes(table, self.optim):
+                self.by_rows[table] = RowAdam(table, self.optim)
+        return list(self.by_rows)
+
+    def __call__(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+        """Take a step; a parameter whose gradient is None stays where it is.
+
+        Args:
+            parameters: all of them.
+            gradients: of each, and then row numbers and gradients of each table.
+        """
+        dense, rows = split(parameters, gradients, list(self.by_rows))
+        if self.clip_norm is not None:
+            dense, rows = clipped(dense, rows, self.clip_norm)
+        for table, (index, gradient) in rows.items():
+            self.by_rows[table](index, gradient)
+        if not dense:
+            return
+        groups = self.groups(list(dense))
+        if groups is None:
+            self._step(dense)
+        else:
+            fused_adam(groups, dense)
+            self.noticed()
+
+    def groups(self, parameters: list[Tensor]) -> list[AdamGroup] | None:
+        """What the fused Adam works on; None if these parameters have another optimizer."""
+        optimizers = self._optimizers(parameters)
+        return adam_groups(optimizers, parameters) if optimizers else None
+
+    def settings(self) -> list[Any]:
+        """What changes when someone changes the optimizer: looked at before every compiled step."""
+        if isinstance(self.optim, Optimizer):
+            return _settings(self.optim)
+        return [_settings(optimizer) for optimizer in self.optim.optim_objs.values()]
+
+    def noticed(self) -> None:
+        """Let schedulers see that a step was taken."""
+        if isinstance(self.optim, Optimizer):
+            self.optim._opt_called = True  # type: ignore[attr-defined]
+
+    def _step(self, gradients: dict[Tensor, Tensor]) -> None:
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        if isinstance(self.optim, PyroOptim):
+            self.optim(list(gradients))
+        else:
+            self.optim.step()
+        for parameter in gradients:
+            parameter.grad = None
+
+    def _optimizers(self, parameters: list[Tensor]) -> list[Any]:
+        """The torch optimizers at work; none where Pyro has not made them yet, clips, or wraps them."""
+        if isinstance(self.optim, Optimizer):
+            found = [self.optim]
+        else:
+            made, clip = self.optim.optim_objs, self.optim.grad_clip
+            if not all(p in made and clip[p] is None for p in parameters):
+                return []
+            found = [made[p] for p in parameters]
+        for optimizer in found:
+            if id(optimizer) not in self._prepared:
+                self._prepared.add(id(optimizer))
+                choose_fused(optimizer)
+        return found
+
+
+def _settings(optimizer: Any) -> list[Any]:
+    if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        return [id(optimizer)]
+    return [
+        id(optimizer.state),
+        len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks),
+        *[
+            (g["lr"], g["betas"], g["eps"], g["weight_decay"], g["maximize"], len(g["params"]))
+            for g in optimizer.param_groups
+        ],
+    ]
+
+
+Dense = dict[Tensor, Tensor]
+Rows = dict[Tensor, tuple[Tensor | None, Tensor]]
+
+
+def split(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], tables: Sequence[Tensor]
+) -> tuple[Dense, Rows]:
+    """Sort gradients: those of whole parameters, and of tables the row numbers (None is all) and rows."""
+    dense = {p: g for p, g in zip(parameters, gradients, strict=False) if g is not None}
+    rows: Rows = {}
+    pairs = gradients[len(parameters) :]
+    for table, index, gradient in zip(tables, pairs[::2], pairs[1::2], strict=True):
+        whole = dense.pop(table, None)
+        if gradient is None or index is None:
+            if whole is not None:
+                rows[table] = (None, whole)
+        elif whole is None:
+            rows[table] = (index, gradient)
+        else:
+            rows[table] = (None, whole.index_add(0, index, gradient))
+    return dense, rows
+
+
+def clipped(dense: Dense, rows: Rows, largest: float) -> tuple[Dense, Rows]:
+    """Gradients scaled down together so that their norm is at most ``largest``.
+
+    Example:
+        >>> gradients = {torch.zeros(1): torch.tensor([3.0]), torch.zeros(1): torch.tensor([4.0])}
+        >>> list(clipped(gradients, {}, 1.0)[0].values())
+        [tensor([0.6000]), tensor([0.8000])]
+    """
+    parts = [*dense.values(), *(gradient for _, gradient in rows.values())]
+    if not parts:
+        return dense, rows
+    norm = torch.stack([part.norm() for part in parts]).norm()
+    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
+    return (
+        {parameter: gradient * factor for parameter, gradient in dense.items()},
+        {table: (index, gradient * factor) for table, (index, gradient) in rows.items()},
+    )

@@ -1,0 +1,1 @@
+"""What objectives are made of: reductions of log-weights, and gradients of them."""

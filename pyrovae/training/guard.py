@@ -1,0 +1,182 @@
+"""Stops a fit before a number that is not one is applied, without looking at every step.
+
+Losses add up on the device, and a sum that holds one infinite or undefined loss stays so. Every so many
+steps the sum and the parameters are looked at, once; if they are sound, a copy of the whole state is
+kept. If not, the fit goes back to the copy and takes the steps again, looking at each: the same random
+numbers lead to the same failure, and it stops before that step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from pyrovae.training.feed import Feed
+from pyrovae.training.fit_state import FitState
+from pyrovae.training.non_finite import Finding, NonFiniteError, explain
+
+EVERY = 64  # steps between two looks: one waits for the device, and copies the state
+MOST_BYTES = 2**30  # a larger state is looked at, but not copied
+
+
+class Guard:
+    """The last state of a fit that was sound.
+
+    Args:
+        state: of the fit.
+        source: of its batches.
+        step: takes one step with the rows of these numbers.
+    """
+
+    def __init__(self, state: FitState, source: Feed, step: Callable[[Tensor], None]) -> None:
+        self.state = state
+        self.source = source
+        self.step = step
+        self.kept: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.since = 0
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Copy the state, which is known to be sound."""
+        tensors, plain = self.state.read()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        self.since = self.state.steps
+        self.kept = None if size > MOST_BYTES else (_copies(tensors, self.kept), plain)
+
+    def look(self) -> None:
+        """Look at the state if it is time to, and keep it if it is sound.
+
+        Raises:
+            NonFiniteError: it is not; the state is the one before the step that failed.
+        """
+        if self.state.steps - self.since >= EVERY:
+            self.check()
+            self.keep()
+
+    def check(self) -> None:
+        """Look at the state now.
+
+        Raises:
+            NonFiniteError: as `look`.
+        """
+        if not self.sound():
+            self.find(None)
+
+    def sound(self) -> bool:
+        """Whether the losses so far and all parameters are numbers; waits for the device once."""
+        trained = [t.detach() for t in self.state.named().values() if t.requires_grad and t.numel()]
+        largest = torch._foreach_norm(trained, ord=math.inf) if trained else []
+        seen = [self.state.total, *(norm.to(self.state.total) for norm in largest)]
+        return bool(torch.stack(seen).isfinite().all())
+
+    def find(self, error: Exception | None) -> NoReturn:
+        """Go back to the last sound state, take the steps again, and stop before the one that fails.
+
+        Args:
+            error: what a program raised in the last step, if one did.
+
+        Raises:
+            NonFiniteError: a number stopped being one; the sentence says where.
+            Exception: ``error``, if all numbers were sound when it was raised.
+        """
+        state, until = self.state, self.state.steps
+        bad = self.bad_parameters()
+        if self.kept is None:
+            if error is not None and not bad:
+                raise error
+            lost = "the last good state is in the last checkpoint, if one was written"
+            raise self._error(Finding.of_parameters("update", bad), state.steps, lost)
+        state.put(*self.kept)
+        while state.steps < until + (error is not None):
+            self._step_again()
+        done = f", but not when steps {self.since + 1} to {until} were taken again"
+        raise self._error(Finding.of_parameters("outside", bad, done), until)
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """Go back to the last sound state because the validation rows cannot be scored with this one.
+
+        Raises:
+            NonFiniteError: the parameters had gone where none can be.
+            Exception: ``error``, if that was not why.
+        """
+        finding = _of_error(error, self.state.steps + 1, [])
+        if finding is None:
+            raise error
+        found = replace(finding, what=f"{finding.what}, in scoring the validation rows")
+        if self.kept is not None:
+            self.state.put(*self.kept)
+        kept = f"the parameters are those of step {self.since}"
+        raise self._error(found, self.state.steps, kept) from error
+
+    def _step_again(self) -> None:
+        """Take a step, and raise what went wrong in it, with the state as it was before."""
+        state = self.state
+        tensors, plain = state.read()
+        before = _copies(tensors, None), plain
+        index = next(iter(state.batches))
+        failed: Exception | None = None
+        try:
+            self.step(index)
+        except (RuntimeError, ValueError) as error:
+            failed = error
+        if failed is None and self.sound():
+            return
+        bad, step = self.bad_parameters(), before[1]["steps"] + 1
+        state.put(*before)
+        next(iter(state.batches))  # the noise of a batch is known by the position after it
+        x, extras = self.source.batch(index, state.batches.generator())
+        finding = explain(state.svi, state.named(), x, extras, index, bad)
+        state.put(*before)
+        if finding is None and failed is not None:
+            finding = _of_error(failed, step, index.tolist())
+            if finding is None:
+                raise failed
+        sum_of_losses = Finding("loss", "the sum of the losses became infinite", index.tolist())
+        raise self._error(finding or sum_of_losses, step) from failed
+
+    def bad_parameters(self) -> dict[str, float]:
+        """Those that hold infinite numbers or none, each with the first such value."""
+        trained = {k: t.detach() for k, t in self.state.named().items() if t.requires_grad}
+        return {k: float(t[~t.isfinite()][0]) for k, t in trained.items() if not t.isfinite().all()}
+
+    def _error(self, finding: Finding, step: int, kept: str = "") -> NonFiniteError:
+        kept = kept or "the parameters are those before it"
+        return NonFiniteError(finding, step=step, epoch=len(self.state.measured) + 1, kept=kept)
+
+
+def _of_error(error: Exception, step: int, rows: list[int]) -> Finding | None:
+    """A finding, if a program failed because the parameters had gone where none can be."""
+    if step == 1:
+        return None  # nothing has moved yet: the program is at fault, and says so itself
+    if isinstance(error, torch.linalg.LinAlgError):
+        return Finding("site", "a matrix could no longer be decomposed", rows)
+    if "to satisfy the constraint" in str(error):
+        what = "a distribution was given parameters that it cannot have"
+        return Finding("site", what, rows)
+    return None
+
+
+def _copies(
+    tensors: dict[str, Tensor], kept: tuple[dict[str, Tensor], Any] | None
+) -> dict[str, Tensor]:
+    """Copies of tensors, into the memory of earlier copies where there are some."""
+    there = {} if kept is None else kept[0]
+    made: dict[str, Tensor] = {}
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for name, tensor in tensors.items():
+        old = there.get(name)
+        if name.startswith("best."):  # replaced as a whole, never written to
+            made[name] = tensor
+        elif old is not None and (old.shape, old.dtype) == (tensor.shape, tensor.dtype):
+            made[name] = old
+            pairs.append((old, tensor.detach()))
+        else:
+            made[name] = tensor.detach().clone()
+    if pairs:
+        torch._foreach_copy_([old for old, _ in pairs], [tensor for _, tensor in pairs])
+    return made

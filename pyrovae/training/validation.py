@@ -1,0 +1,36 @@
+"""The bound of rows that are not trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyrovae.svi import SVI
+from pyrovae.training.feed import modules
+
+
+def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int) -> float:
+    """The objective's bound per row, with the same random numbers at every call; nothing is trained.
+
+    Args:
+        svi: whose objective, model and guide.
+        x: (M, D), rows.
+        batch_size: rows at once, if more than 256.
+        seed: of the draws; the random state is left as it was found.
+
+    Returns:
+        Nats per row, larger is better.
+    """
+    programs = modules(model=svi.model, guide=svi.guide).values()
+    for program in programs:
+        program.eval()
+    total = 0.0
+    try:
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for rows in x.split(max(batch_size, 256)):
+                total += svi.evaluate_loss(rows)
+    finally:
+        for program in programs:
+            program.train()
+    return -total / len(x)
