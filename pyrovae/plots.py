@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -122,8 +123,10 @@ def curves(
         if len(line) == 3:
             error = 2 * np.asarray(line[2], dtype=float)
             axes.fill_between(at, value - error, value + error, color=colour, alpha=0.2, lw=0)
-    for name, level in (exact or {}).items():
-        axes.axhline(level, color="black", linestyle="--", linewidth=1, label=name)
+    for style, (name, level) in zip(
+        itertools.cycle(("--", ":", "-.")), (exact or {}).items(), strict=False
+    ):
+        axes.axhline(level, color="black", linestyle=style, linewidth=1, label=name)
     if "x" in log:
         axes.set_xscale("log")
     if "y" in log:

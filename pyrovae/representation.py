@@ -38,7 +38,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
     return mean
 
 
-def linear_probe(
+def probe_accuracy(
     train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, *, strength: float = 1.0
 ) -> float:
     """Accuracy of a linear classifier of some features on rows that it has not seen.
@@ -61,7 +61,7 @@ def linear_probe(
     Example:
         >>> x = torch.tensor([[0.0], [1.0], [0.1], [0.9]])
         >>> y = torch.tensor([0, 1, 0, 1])
-        >>> linear_probe(x, y, x, y)
+        >>> probe_accuracy(x, y, x, y)
         1.0
     """
     # Here, so that to import the package does not wait for scikit-learn.

@@ -4,7 +4,7 @@ import torch
 from pyrovae.data import Digits
 from pyrovae.guides import Amortized, ExactPosterior, Hierarchical
 from pyrovae.models import VAE, GaussianMixture, HierarchicalVAE, ProbabilisticPCA
-from pyrovae.representation import codes, linear_probe, manifold, traverse
+from pyrovae.representation import codes, manifold, probe_accuracy, traverse
 
 
 def test_codes_are_the_means_of_the_guide():
@@ -20,15 +20,17 @@ def test_codes_are_the_means_of_the_guide():
 def test_a_probe_finds_what_is_there_and_no_more():
     data = Digits("grey")
     train, test = data.train.stored / 16, data.test.stored / 16
-    pixels = linear_probe(train, data.train.labels, test, data.test.labels)
+    pixels = probe_accuracy(train, data.train.labels, test, data.test.labels)
     assert pixels > 0.93
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(len(part), 16, generator=generator) for part in (train, test)]
-    assert linear_probe(noise[0], data.train.labels, noise[1], data.test.labels) < 0.2
+    assert probe_accuracy(noise[0], data.train.labels, noise[1], data.test.labels) < 0.2
     model = ProbabilisticPCA(64, latent=16)
     model.maximise_likelihood(train)
     guide = ExactPosterior(model)
-    pca = linear_probe(codes(guide, train), data.train.labels, codes(guide, test), data.test.labels)
+    pca = probe_accuracy(
+        codes(guide, train), data.train.labels, codes(guide, test), data.test.labels
+    )
     assert 0.8 < pca <= pixels + 0.02
 
 
