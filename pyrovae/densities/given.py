@@ -19,6 +19,7 @@ class Given(TorchDistribution):
         given: (C,), numbers of the columns of ``values``.
 
     Example:
+        >>> import torch
         >>> import pyro.distributions as dist
         >>> base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
         >>> rows = Given(base, torch.tensor([7.0]), torch.tensor([0, 2]), torch.tensor([1]))

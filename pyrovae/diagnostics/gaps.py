@@ -13,9 +13,8 @@ from pyrovae.evidence import Exact, ImportanceSampling
 from pyrovae.guides import PerDatapoint
 from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import fit_rows
+from pyrovae.sampling.elbo import elbo
 from pyrovae.sampling.evidence_result import Evidence
-from pyrovae.sampling.particle_blocks import score
-from pyrovae.waist.sites import find_layout
 
 CHECK_PARTICLES = 200  # draws, the same at each look, that say whether fitting still helps
 ROUNDS = 10
@@ -174,55 +173,6 @@ def gaps(
         rounds,
         converged,
     )
-
-
-def elbo(
-    model: Program,
-    guide: Program,
-    x: Tensor,
-    *,
-    num_particles: int = 1000,
-    seed: int = 0,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor]:
-    """The ELBO of each datapoint and its standard error: (B,) float64 each, in nats.
-
-    Example:
-        >>> from pyrovae.models import ProbabilisticPCA
-        >>> from pyrovae.guides import ExactPosterior
-        >>> model, x = ProbabilisticPCA(5, latent=2).double(), torch.zeros(3, 5).double()
-        >>> bound, error = elbo(model, ExactPosterior(model), x, num_particles=10)
-        >>> torch.allclose(bound, model.exact_log_evidence(x)), float(error.max()) < 1e-9
-        (True, True)
-    """
-    sums: list[Tensor] = []
-    squares: list[Tensor] = []
-
-    def add(log_weights: Tensor) -> None:
-        centre = log_weights.double() - (shift[0] if shift else 0.0)
-        if not shift:
-            shift.append(centre.mean(0))
-            centre = centre - shift[0]
-        sums.append(centre.sum(0))
-        squares.append(centre.square().sum(0))
-
-    shift: list[Tensor] = []
-    layout = find_layout(model, guide, (x,), kwargs)
-    score(
-        model,
-        guide,
-        x,
-        kwargs,
-        add,
-        num_particles=num_particles,
-        chunk_size=None,
-        layout=layout,
-        seed=seed,
-    )
-    mean = torch.stack(sums).sum(0) / num_particles
-    variance = torch.stack(squares).sum(0) / num_particles - mean.square()
-    error = (variance.clamp(min=0.0) / max(num_particles - 1, 1)).sqrt()
-    return shift[0] + mean, error
 
 
 def _climb(

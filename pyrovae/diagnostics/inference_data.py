@@ -103,13 +103,16 @@ def to_inference_data(
         "prior_predictive": {"x": drawn(simulated, "row", "feature")},
         "observed_data": observed,
     }
-    notes = {
+    return inference_data(groups, coords=coords, attributes=_provenance(model, guide))
+
+
+def _provenance(model: Program, guide: Program) -> dict[str, str]:
+    return {
         "inference_library": "pyrovae",
         "inference_library_version": pyrovae.__version__,
         "model": type(model).__name__,
         "guide": type(guide).__name__,
     }
-    return inference_data(groups, coords=coords, attributes=notes)
 
 
 @torch.no_grad()

@@ -38,7 +38,9 @@ def test_choices():
 
 
 def test_a_model_of_ones_own_gets_an_amortized_guide(tmp_path, monkeypatch):
-    (tmp_path / "mylab_grid.py").write_text("class Mine:\n    def __init__(self, features): ...\n")
+    (tmp_path / "mylab_grid.py").write_text(
+        "import torch\nclass Mine(torch.nn.Module):\n    def __init__(self, features): ...\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     assert {p[:2] for p in pairs(models=["mylab_grid.Mine"])} == {("mylab_grid.Mine", "Amortized")}
 
