@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
 from pyrovae.densities.missing import observe
-from pyrovae.families import positive
+from pyrovae.families import positive, positive_inverse
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.programs import data_plate
 
@@ -91,6 +91,19 @@ class MixturePriorVAE(PyroModule):
         """p(z), event shape (L,)."""
         each = dist.Normal(self.loc, positive(self.raw_scale)).to_event(1)
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), each)
+
+    @torch.no_grad()
+    def set_prior(self, weights: Tensor, loc: Tensor, scale: Tensor) -> None:
+        """Set the prior, such as to a mixture fitted to the codes of a VAE: a start that uses all components.
+
+        Args:
+            weights: (C,), above 0, of sum 1.
+            loc: (C, L).
+            scale: (C, L), above 0.
+        """
+        self.logits.copy_(weights.log())
+        self.loc.copy_(loc)
+        self.raw_scale.copy_(positive_inverse(scale))
 
     def category(self, z: Tensor) -> Tensor:
         """p(c | z), which component of the prior each ``z`` (..., L) is from: (..., C)."""

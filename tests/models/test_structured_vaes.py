@@ -181,6 +181,15 @@ def test_categories_of_a_mixture_prior_are_bayes_rule():
     torch.testing.assert_close(model.category(z), expected)
 
 
+def test_a_mixture_prior_can_be_set():
+    model = MixturePriorVAE(3, latent=2, components=3).double()
+    weights, loc = torch.tensor([0.2, 0.3, 0.5]).double(), torch.randn(3, 2).double()
+    scale, z = torch.rand(3, 2).double() + 0.1, torch.randn(7, 2).double()
+    model.set_prior(weights, loc, scale)
+    each = torch.distributions.Normal(loc, scale).log_prob(z[:, None]).sum(-1)
+    torch.testing.assert_close(model.prior().log_prob(z), (each + weights.log()).logsumexp(-1))
+
+
 def test_impossible_settings_are_refused():
     for condition in (0, 5, [7], []):
         with pytest.raises(ValueError, match="of 5 columns: at least one must be given"):
