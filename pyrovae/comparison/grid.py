@@ -40,14 +40,14 @@ GRID = (
         _VAE,
         _ENCODER,
         ("IWAE", "Renyi", "Trace_ELBO"),
-        {"epochs": 700, "batch_size": 100},
+        {"epochs": 500, "batch_size": 100},
         Part("AdamW", {"lr": 5e-3, "weight_decay": 0.1}),
     ),
     Recipe(
         _VAE,
         Part("PerDatapoint"),
         ("IWAE", "Renyi", "Trace_ELBO"),
-        {"epochs": 700, "batch_size": 100},
+        {"epochs": 500, "batch_size": 100},
         Part("Adam", {"lr": 5e-3}),
     ),
     Recipe(
