@@ -47,7 +47,14 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        descriptor = os.open(self.folder / NAME, flags, 0o644)
+        try:
+            descriptor = os.open(self.folder / NAME, flags, 0o644)
+        except OSError as error:
+            why = error.strerror or error
+            raise OSError(
+                error.errno,
+                f"the folder {self.folder} cannot be written ({why}); name one that can be",
+            ) from error
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -70,6 +70,10 @@ class CheckpointFolder:
     ) -> None:
         self._lock.__exit__(kind, error, traceback)
 
+    def goes_on_from(self, step: int) -> None:
+        """The checkpoint after this step is there already."""
+        self._at = step
+
     def due(self, step: int) -> bool:
         """Whether it is time to write one; a clock is all that this costs."""
         by_steps = self.steps is not None and step - self._at >= self.steps

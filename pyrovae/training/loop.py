@@ -141,10 +141,8 @@ class Trainer:
                 self.guard.find(error)
             self.guard.look()
             shown.step()
-            if self.folder is not None and self.folder.due(state.steps):
-                self.guard.check()
-                self.write()
-            if interrupts.received is not None:
+            stopped = interrupts.received is not None
+            if self.folder is not None and (stopped or self.folder.due(state.steps)):
                 self.guard.check()
                 self.write()
                 self.refuse_to_go_on(interrupts)

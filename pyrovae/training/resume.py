@@ -94,5 +94,6 @@ def take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
         )
     except ValueError as error:
         raise ResumeError(f"{folder.path}: {error}") from error
+    folder.goes_on_from(trainer.state.steps)
     changed = {k.partition(".")[2] for k in differing if k.startswith("optimiser.")}
     use_own_options(trainer.state.svi.optim, changed, trainer.state.scheduler)

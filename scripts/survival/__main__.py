@@ -20,6 +20,7 @@ CHECKS = {
     "kills": ("sigkill", "stages", "resumed_twice"),
     "corruption": ("corrupted",),
     "injection": ("injected",),
+    "disks": ("starved", "two_writers", "deterministic"),
 }
 
 

@@ -141,7 +141,15 @@ def state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def same(one: Path, other: Path) -> bool:
     """Whether two folders end in the same state, to the bit."""
-    (here, these), (there, those) = state(one), state(other)
+    return equal_states(state(one), state(other))
+
+
+State = tuple[dict[str, torch.Tensor], dict[str, Any]]
+
+
+def equal_states(one: State, other: State) -> bool:
+    """Whether two states are the same, to the bit."""
+    (here, these), (there, those) = one, other
     return (
         these == those
         and here.keys() == there.keys()
