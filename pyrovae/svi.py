@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae.objective import Objective
 from pyrovae.programs import Program, own_parameters
+from pyrovae.step.call_arguments import slices
 from pyrovae.step.capture import Capture
 from pyrovae.step.compiled import CompiledStep
 from pyrovae.step.loss_and_gradients import LossAndGradients
@@ -133,6 +134,37 @@ class SVI:
             self._capture = None
             return self._eager_step(args, kwargs)
         return loss  # type: ignore[return-value]
+
+    def steps(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take a step with each slice of the arguments, such as all batches of a pass over the data.
+
+        Args:
+            *args: every tensor has a first dimension more than in `step`: (S, B, D) for (B, D).
+            **kwargs: likewise; what is no tensor is the same at each step.
+
+        Returns:
+            (S,), the loss before each step, in nats.
+
+        Example:
+            >>> import functools, torch
+            >>> from pyrovae.models import ProbabilisticPCA
+            >>> from pyrovae.guides import Amortized
+            >>> from pyrovae.objectives import ELBO
+            >>> adam = functools.partial(torch.optim.Adam, lr=1e-2)
+            >>> svi = SVI(ProbabilisticPCA(5, latent=2), Amortized(5, 2), adam, loss=ELBO())
+            >>> x, order = torch.zeros(30, 5), torch.randperm(30)
+            >>> svi.steps(x[order.reshape(3, 10)]).shape
+            torch.Size([3])
+        """
+        calls = slices(args, kwargs)
+        losses: list[Tensor] = []
+        while calls:
+            together = None if self._capture is None else self._capture.many(calls)
+            if together is not None:
+                return torch.stack([*losses, *together])
+            first_args, first_kwargs = calls.pop(0)
+            losses.append(self.step_tensor(*first_args, **first_kwargs))
+        return torch.stack(losses)
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at these data, in nats, without a step."""

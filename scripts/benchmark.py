@@ -24,7 +24,7 @@ sys.path.insert(0, str(PEERS))
 
 from workloads import WORKLOADS, Workload  # noqa: E402
 
-OURS = ("ours.compiled", "ours.traced", "ours.eager")
+OURS = ("ours.steps", "ours.compiled", "ours.traced", "ours.eager")
 OTHERS = (
     "pyro.stock",
     "pyro.loop",

@@ -71,6 +71,26 @@ class Arguments:
         return tuple(map(rebuild, self.args)), {k: rebuild(v) for k, v in self.kwargs.items()}
 
 
+def slices(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Calls with each slice in turn of the tensors among some arguments.
+
+    Example:
+        >>> slices((torch.tensor([1, 2]), "a"), {"b": torch.tensor([3, 4])})[1]
+        ((tensor(2), 'a'), {'b': tensor(4)})
+    """
+    together = Arguments(args, kwargs)
+    counts = {len(tensor) if tensor.dim() else 0 for tensor in together.tensors}
+    if len(counts) != 1 or counts == {0}:
+        raise ValueError(
+            f"the first dimension of every tensor must be the number of steps; they are {sorted(counts)}: "
+            "give tensors of one more dimension than a single step takes"
+        )
+    parts = zip(*(tensor.unbind() for tensor in together.tensors), strict=True)
+    return [together.rebuilt(part) for part in parts]
+
+
 class Signature:
     """What a call without nested arguments looks like if it is of a known kind; checked in little time."""
 

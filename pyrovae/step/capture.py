@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from pyrovae.densities.missing import known_missing
-from pyrovae.step.agreement import copies, matches, put_back, same_numbers
 from pyrovae.step.call_arguments import Arguments, Signature
-from pyrovae.step.lowering import CannotCompileError
+from pyrovae.step.played import Compiled, Played
 from pyrovae.step.policy import Policy
 from pyrovae.step.python_state import PythonState
 from pyrovae.step.recording import (
     CannotRecordError,
     Outputs,
     ParametersChangedError,
-    RandomState,
     Recording,
     record,
 )
@@ -28,23 +26,6 @@ log = logging.getLogger("pyrovae")
 
 Function = Callable[[tuple[Any, ...], dict[str, Any]], Outputs]
 MOST_RECORDINGS = 16
-
-
-class Compiled(Protocol):
-    """A recording and what is done with its outputs, compiled."""
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
-        """What playing and finishing returns."""
-        ...
-
-    def holds(self) -> bool:
-        """Whether what was compiled in is as it was."""
-        ...
-
-    @property
-    def touched(self) -> list[Tensor]:
-        """The tensors besides the inputs that it changes."""
-        ...
 
 
 class Capture:
@@ -85,8 +66,8 @@ class Capture:
         self.compiler = compiler
         self.refused: str | None = None
         self.made = 0  # recordings
-        self._known: list[tuple[PythonState, dict[Any, _Played]]] = []
-        self._last: tuple[Signature, PythonState, _Played] | None = None
+        self._known: list[tuple[PythonState, dict[Any, Played]]] = []
+        self._last: tuple[Signature, PythonState, Played] | None = None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """What the function returns for these arguments, finished."""
@@ -115,6 +96,21 @@ class Capture:
             self.refuse(str(error))
             return self.finish(self.function(args, kwargs))
 
+    def many(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Tensor] | None:
+        """Call after call, where all are of the last kind and compiled; None where they are not.
+
+        Between two of them nobody has a chance to change anything, so that is looked at once.
+        """
+        if self._last is None:
+            return None
+        signature, state, latest = self._last
+        found = [signature.tensors(args, kwargs) for args, kwargs in calls]
+        batches = [tensors for tensors in found if tensors is not None]
+        if len(batches) < len(calls) or not state.holds() or not latest.ready():
+            return None
+        self.policy.taken += len(calls)
+        return latest.compiled.many(self.state, batches)  # type: ignore[union-attr]
+
     @property
     def compiled(self) -> int:
         """How many recordings are compiled."""
@@ -128,7 +124,7 @@ class Capture:
         self.policy.took(arguments.key, time.perf_counter() - began)
         return outputs
 
-    def _recordings(self) -> dict[Any, _Played]:
+    def _recordings(self) -> dict[Any, Played]:
         """Those made in the present state of Python; the latest state is looked at first."""
         for i, (state, kinds) in enumerate(self._known):
             if state.holds():
@@ -165,7 +161,7 @@ class Capture:
                 self.refuse("it changes attributes or variables of Python as it runs")
                 return outputs
             self._known[0] = (now, kinds)
-        kinds[arguments.key] = _Played(recording)
+        kinds[arguments.key] = Played(recording)
         self.made += 1
         return outputs
 
@@ -175,73 +171,3 @@ class Capture:
         self._known.clear()
         self._last = None
         log.warning("Running step by step in Python, slower: %s.", reason)
-
-
-class _Played:
-    """A recording of calls of one kind, at some time compiled."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.compiled: Compiled | None = None
-        self.plays = 0
-        self.next_check = 1
-
-    def ready(self) -> bool:
-        """Whether it is compiled, and what was compiled in is as it was."""
-        if self.compiled is not None and not self.compiled.holds():
-            self.compiled = None
-        return self.compiled is not None
-
-    def quickly(self, capture: Capture, tensors: list[Tensor]) -> Outputs:
-        """Run what is compiled."""
-        return self.compiled([*capture.state, *tensors])  # type: ignore[misc]
-
-    def __call__(self, capture: Capture, arguments: Arguments) -> Outputs:
-        if self.ready():
-            return self.quickly(capture, arguments.tensors)
-        inputs = [*capture.state, *arguments.tensors]
-        self.plays += 1
-        if self.plays >= self.next_check:
-            self.next_check *= 10
-            return capture.finish(self._check(capture, arguments, inputs))
-        if capture.compiler is not None and capture.policy.worth_compiling(arguments.key):
-            return self._compile(capture, arguments, inputs)
-        began = time.perf_counter()
-        outputs = capture.finish(self.recording(inputs))
-        capture.policy.played(arguments.key, time.perf_counter() - began)
-        return outputs
-
-    def _check(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
-        """Play, and run the function itself on the same random numbers; its results are returned."""
-        random, before = RandomState(inputs), copies(capture.changeable)
-        played = self.recording(inputs)
-        left = copies(capture.changeable)
-        random.restore()
-        put_back(capture.changeable, before)
-        outputs = capture.function(arguments.args, arguments.kwargs)
-        if not same_numbers([*outputs, *capture.changeable], [*played, *left]):
-            capture.refuse("played back, its numbers differ from those of the program itself")
-        return outputs
-
-    def _compile(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
-        """Compile, and take one step both ways; a compiled function that does something else is dropped."""
-        compiler = capture.compiler
-        try:
-            compiled = compiler(self.recording, inputs)  # type: ignore[misc]
-        except CannotCompileError as error:
-            capture.compiler = None
-            log.warning("Not compiling, somewhat slower: %s.", error)
-            return capture.finish(self.recording(inputs))
-        touched = [*capture.state, *compiled.touched]
-        random, before = RandomState(inputs), copies(touched)
-        came = compiled(inputs)
-        left, drawn = copies(touched), RandomState(inputs)
-        random.restore()
-        put_back(touched, before)
-        outputs = capture.finish(self.recording(inputs))
-        if drawn == RandomState(inputs) and matches([*outputs, *touched], [*came, *left], before):
-            self.compiled = compiled
-        else:
-            capture.compiler = None
-            log.warning("Not compiling, somewhat slower: compiled, its numbers differ.")
-        return outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,9 +46,9 @@ class CompiledStep:
             if moves and p not in update.by_rows
         ]
         groups = update.groups(self._moved)
-        self._in_step = groups is not None and not any(isinstance(g.lr, Tensor) for g in groups)
-        self._groups = groups if groups is not None and self._in_step else []
-        self._tables = list(update.by_rows.values()) if self._in_step else []
+        self.finishes = groups is not None and not any(isinstance(g.lr, Tensor) for g in groups)
+        self._groups = groups if groups is not None and self.finishes else []
+        self._tables = list(update.by_rows.values()) if self.finishes else []
         self._rates = [torch.tensor(rate, dtype=torch.float64) for rate in self._rates_now()]
         self._scalars = [torch.zeros(2, dtype=torch.float64) for _ in self._groups]
         self._settings = update.settings()
@@ -57,21 +58,40 @@ class CompiledStep:
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Take the step, and return the loss before it."""
-        self._prepare()
-        with torch.no_grad():
-            outputs = list(self._compiled([*inputs, *self._kept]))
-        if self._in_step:
+        outputs = self.play(inputs)
+        if self.finishes:
             self.update.noticed()
         else:
             self.update(self.parameters, outputs[1:])
         return outputs[:1]
+
+    def play(self, inputs: Sequence[Tensor]) -> Outputs:
+        """Run what is compiled."""
+        self._prepare()
+        with torch.no_grad():
+            return list(self._compiled([*inputs, *self._kept]))
+
+    def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Take a step with each batch, with as little as can be between two; the losses before them."""
+        if not self.finishes:
+            each: list[Any] = [self([*state, *batch])[0] for batch in batches]
+            return each
+        kept, first = list(self._kept), len(self.recording.constants) + len(self._rates)
+        scalars = [self._scalars_of(group, len(batches)) for group in self._groups]
+        losses: list[Any] = []
+        with torch.no_grad():
+            for batch, now in zip(batches, zip(*scalars, strict=True), strict=False):
+                kept[first : first + len(now)] = now
+                losses.append(self._compiled([*state, *batch, *kept])[0])
+        self.update.noticed()
+        return losses
 
     def holds(self) -> bool:
         """Take up the learning rate and newly loaded state; whether the other settings are as they were."""
         settings = self.update.settings()
         if settings == self._settings:
             return True
-        if not self._in_step:
+        if not self.finishes:
             return False
         self._groups = self.update.groups(self._moved) or []
         if self._fixed_now() != self._fixed:
@@ -96,6 +116,15 @@ class CompiledStep:
             if group.steps[0].device.type == "cpu":
                 scalars.numpy()[:] = corrections(group, group.lr, group.steps[0].item() + 1)
 
+    @staticmethod
+    def _scalars_of(group: AdamGroup, count: int) -> Sequence[Tensor]:
+        """The same for some steps to come."""
+        if group.steps[0].device.type != "cpu":
+            return [torch.zeros(2, dtype=torch.float64)] * count
+        taken = group.steps[0].item()
+        values = [corrections(group, group.lr, taken + n) for n in range(1, count + 1)]
+        return torch.tensor(values, dtype=torch.float64).unbind()
+
     def _rates_now(self) -> list[float]:
         return [g.lr for g in self._groups] + [table.settings.lr for table in self._tables]
 
@@ -115,7 +144,7 @@ class CompiledStep:
         """The whole step in plain operations: what is compiled."""
         count = len(tensors) - len(self._kept) + len(self.recording.constants)
         outputs = self.recording.graph(*tensors[:count])
-        if not self._in_step:
+        if not self.finishes:
             return list(outputs)
         here = dict(zip(self.parameters, tensors, strict=False))
         tables = [table.table for table in self._tables]

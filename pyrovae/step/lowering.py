@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from pyrovae.step.narrow import RULES
-from pyrovae.step.noise import take_out_noise
+from pyrovae.step.noise import is_draw, take_out_noise
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor | None]]
 
@@ -84,11 +84,15 @@ def _inductor(module: fx.GraphModule) -> Compiled:
 
     fakes = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
     context = TracingContext(fakes[0].fake_mode)
-    on_cpu = all(fake.device.type == "cpu" for fake in fakes)
-    settings = _settings(cpp_wrapper=on_cpu)
-    with settings, tracing(context), V.set_real_inputs(fakes):
-        compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=on_cpu)
-    return compiled
+    # What draws random numbers is called through Python.
+    in_cpp = all(fake.device.type == "cpu" for fake in fakes) and not any(
+        map(is_draw, module.graph.nodes)
+    )
+    with _settings(cpp_wrapper=in_cpp), tracing(context), V.set_real_inputs(fakes):
+        compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=in_cpp)
+    # What the object calls in its turn, after it has looked whether somebody profiles.
+    called: Compiled = getattr(compiled, "current_callable", None) or compiled
+    return called
 
 
 def _settings(*, cpp_wrapper: bool = False) -> Any:

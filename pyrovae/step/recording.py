@@ -145,6 +145,10 @@ class _ValuesStayTensors(TorchFunctionMode):
             return False if func is Tensor.__bool__ else torch.where(args[1], args[0], 0.0)
         if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and not _is_constant(args[0]):
             raise CannotRecordError(f"it takes values out of a tensor ({func.__name__})")
+        if func is torch.nn.functional.one_hot and len(args) == 2 and args[1] > 0:
+            # Torch's own looks at the largest category.
+            kinds = torch.arange(args[1], device=args[0].device)
+            return (args[0].unsqueeze(-1) == kinds).to(args[0].dtype)
         if func is Tensor.item:
             try:
                 return func(*args)

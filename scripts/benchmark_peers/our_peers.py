@@ -32,15 +32,31 @@ def compiled(workload: Workload) -> Run:
     return _trained(workload, "compiled")
 
 
+def steps(workload: Workload) -> Run:
+    """Compiled, an epoch of batches at once: ``svi.steps``."""
+    svi, data = _made(workload, "compiled")
+    epoch = torch.stack([data[n % len(data)] for n in range(workload.epoch)])
+
+    def run(steps: int) -> None:
+        for _ in range(max(1, steps // workload.epoch)):
+            svi.steps(epoch)
+
+    return run
+
+
 def _trained(workload: Workload, level: Any) -> Run:
-    torch.manual_seed(workload.seed)
-    model, guide = make(workload)
-    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
-    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
-    data = batches(workload)
+    svi, data = _made(workload, level)
 
     def run(steps: int) -> None:
         for n in range(steps):
             svi.step_tensor(data[n % len(data)])
 
     return run
+
+
+def _made(workload: Workload, level: Any) -> tuple[SVI, list[torch.Tensor]]:
+    torch.manual_seed(workload.seed)
+    model, guide = make(workload)
+    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
+    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
+    return svi, batches(workload)

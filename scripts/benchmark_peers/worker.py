@@ -37,7 +37,7 @@ def main() -> None:
     peers = importlib.import_module(MODULES[family])
     run = getattr(peers, name)(WORKLOADS[options.workload])
     workload = WORKLOADS[options.workload]
-    steps = workload.epoch if name == "scan" else workload.block
+    steps = workload.epoch if name in ("scan", "steps") else workload.block
     for _ in range(5):
         run(steps)
     print(json.dumps({"ready": time.perf_counter() - began}), file=answers, flush=True)
