@@ -21,6 +21,7 @@ CHECKS = {
     "corruption": ("corrupted",),
     "injection": ("injected",),
     "disks": ("starved", "two_writers", "deterministic"),
+    "gadgets": ("pickles", "configurations"),
 }
 
 

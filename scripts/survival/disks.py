@@ -240,7 +240,7 @@ def deterministic(quick: bool) -> list[Figure]:
         "import sys, random, numpy, torch; from pyrovae.cli import main\n"
         "state = lambda: (torch.get_rng_state().tolist(), numpy.random.get_state()[1].tolist(),"
         " random.getstate())\n"
-        "import importlib.util as u; u.find_spec('rich') and __import__('rich.style')  # draws when imported\n"
+        "import importlib.util as u; u.find_spec('rich') and __import__('rich.style')\n"
         "before = state(); status = main(sys.argv[1:]); sys.exit(status or 3 * (state() != before))"
     )
     runs: list[dict[str, bytes]] = []
