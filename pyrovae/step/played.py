@@ -27,6 +27,10 @@ class Compiled(Protocol):
         """What playing and finishing returns."""
         ...
 
+    def play(self, inputs: Sequence[Tensor]) -> Outputs:
+        """What playing returns, before it is finished."""
+        ...
+
     def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """The first result of a call for each batch."""
         ...
