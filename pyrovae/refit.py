@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.objective import Gradient
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program, latent_sites, modules_of, own_parameters
+from pyrovae.svi import SVI
 
 
 @runtime_checkable
@@ -95,10 +96,9 @@ def fit_rows(
             objective = ELBO(num_particles=8, gradient=gradient)
         optimizer = torch.optim.Adam(guide.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        svi = SVI(model, guide, optimizer, objective, expected_steps=steps, reproducible=True)
         for _ in range(steps):
-            optimizer.zero_grad()
-            objective.differentiable_loss(model, guide, x).backward()
-            optimizer.step()
+            svi.step_tensor(x)
             schedule.step()
 
 

@@ -51,6 +51,7 @@ class Update:
             dense, rows = clipped(dense, rows, self.clip_norm)
         for table, (index, gradient) in rows.items():
             self.by_rows[table](index, gradient)
+            self.noticed()
         if not dense:
             return
         groups = self.groups(list(dense))
