@@ -38,7 +38,7 @@ SAFE_LOADS = {
     "safetensors.torch.load",
     "numpy.load",  # held to allow_pickle=False below
 }
-SCOPES = ("globals", "locals", "vars")
+SCOPES = ("globals", "locals")
 # These modules give access to the above by a name in a string.
 WITH_SECRETS = {"torch", "numpy", "os", "yaml", "joblib", "builtins", "sys", "pickle", "subprocess"}
 IMPORTERS = {"pyrovae/__init__.py", "pyrovae/registry/parts.py"}  # of what the user names
