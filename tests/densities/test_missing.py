@@ -148,7 +148,7 @@ def test_fit_learns_from_incomplete_rows():
     assert history.train_bound[-1] > history.train_bound[0] + 1
     best = ProbabilisticPCA(FEATURES, latent=1)
     best.maximise_likelihood(complete)
-    loss = float((best.exact_log_evidence(x) - model.exact_log_evidence(x)).mean())
+    loss = (best.exact_log_evidence(x) - model.exact_log_evidence(x)).mean().item()
     assert abs(loss) < 0.1  # as good as what complete rows teach, up to 0.1 nat
 
 
