@@ -6,6 +6,7 @@ the zero vector is the standard start: a standard normal, or the uniform categor
 
 from pyrovae.families.base import Family, lower_triangle, positive, positive_inverse
 from pyrovae.families.categorical import Categorical
+from pyrovae.families.diagonal_normal import DiagonalNormal, diagonal_normal
 from pyrovae.families.flow import Flow
 from pyrovae.families.normal import Diagonal, FullCovariance
 
@@ -13,9 +14,11 @@ __all__ = [
     "FAMILIES",
     "Categorical",
     "Diagonal",
+    "DiagonalNormal",
     "Family",
     "Flow",
     "FullCovariance",
+    "diagonal_normal",
     "lower_triangle",
     "make_family",
     "positive",

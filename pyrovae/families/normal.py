@@ -7,6 +7,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from pyrovae.families.base import Family, lower_triangle, positive
+from pyrovae.families.diagonal_normal import diagonal_normal
 
 
 class Diagonal(Family):
@@ -20,7 +21,7 @@ class Diagonal(Family):
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """Normal(loc, scale), event shape (L,)."""
         loc, raw = parameters.split(self.latent, -1)
-        return dist.Normal(loc, positive(raw)).to_event(1)
+        return diagonal_normal(loc, positive(raw))
 
     def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Loc + scale * noise."""

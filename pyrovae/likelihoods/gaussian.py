@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from pyrovae.densities.missing import mean_and_scale
-from pyrovae.families import positive, positive_inverse
+from pyrovae.families import diagonal_normal, positive, positive_inverse
 from pyrovae.likelihoods.base import Likelihood, check_positive
 
 
@@ -32,7 +32,7 @@ class Gaussian(Likelihood):
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """Normal(loc, scale)."""
         loc, raw = parameters.split(self.features, -1)
-        return dist.Normal(loc, self.floor + positive(raw)).to_event(1)
+        return diagonal_normal(loc, self.floor + positive(raw))
 
     def start(self, x: Tensor) -> Tensor:
         """Mean and spread of each dimension."""
@@ -64,7 +64,7 @@ class FixedGaussian(Likelihood):
 
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """Normal(loc, scale)."""
-        return dist.Normal(parameters, self.scale).to_event(1)
+        return diagonal_normal(parameters, self.scale)
 
     def start(self, x: Tensor) -> Tensor:
         """Mean of each dimension."""
@@ -93,7 +93,7 @@ class BoundedGaussian(Likelihood):
         """Normal(sigmoid(a), scale exp(sigmoid(b) / 2))."""
         raw_loc, raw_scale = parameters.split(self.features, -1)
         scale = self.scale * (0.5 * raw_scale.sigmoid()).exp()
-        return dist.Normal(raw_loc.sigmoid(), scale).to_event(1)
+        return diagonal_normal(raw_loc.sigmoid(), scale)
 
     def start(self, x: Tensor) -> Tensor:
         """Mean and spread of each dimension, as far as the bounds let them."""
