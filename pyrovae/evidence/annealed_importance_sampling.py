@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.annealed_model import AnnealedModel
-from pyrovae.sampling.annealing import anneal, tune
+from pyrovae.sampling.annealing import WARM_UP, anneal, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 
@@ -87,16 +87,16 @@ class AnnealedImportanceSampling:
                 exact = annealed.without_latents()[0].double()
                 return Evidence(exact, torch.zeros_like(exact), 1)
             with pyro.validation_enabled(False):
+                pilots = 2 * (self.pilot_temperatures + WARM_UP + 1)
+                ends = annealed.recorded((pilots + self.temperatures) * (self.leapfrogs + 1))
                 path = tune(
-                    annealed.ends,
+                    ends,
                     annealed.draw(self.pilot_chains),
                     self.leapfrogs,
                     pilot_temperatures=self.pilot_temperatures,
                     temperatures=self.temperatures,
                 )
-                log_weights = anneal(
-                    annealed.ends, annealed.draw(self.chains), path, self.leapfrogs
-                )
+                log_weights = anneal(ends, annealed.draw(self.chains), path, self.leapfrogs)
         total = LogMoments()
         total.add(log_weights)
         value, error = total.result()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.annealed_model import AnnealedModel
-from pyrovae.sampling.annealing import APART, anneal, anneal_back, tune
+from pyrovae.sampling.annealing import APART, WARM_UP, anneal, anneal_back, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.posterior import simulate, the_observed
@@ -86,17 +86,20 @@ class BidirectionalMonteCarlo:
                     "no latent of this model is left once the enumerated ones are summed out: use "
                     "evidence.Exact"
                 )
+            transitions = 2 * (self.pilot_temperatures + WARM_UP + 1)
+            transitions += 2 * self.temperatures + APART
+            ends = annealed.recorded(transitions * (self.leapfrogs + 1))
             path = tune(
-                annealed.ends,
+                ends,
                 annealed.draw(self.pilot_chains),
                 self.leapfrogs,
                 pilot_temperatures=self.pilot_temperatures,
                 temperatures=self.temperatures,
             )
-            up = anneal(annealed.ends, annealed.draw(self.chains), path, self.leapfrogs)
+            up = anneal(ends, annealed.draw(self.chains), path, self.leapfrogs)
             exact = annealed.pack({name: value[None] for name, value in drawn.latents.items()})
             exact = exact.expand(self.chains, -1, -1).contiguous()
-            down = anneal_back(annealed.ends, exact, path, self.leapfrogs)
+            down = anneal_back(ends, exact, path, self.leapfrogs)
         lower, upper = LogMoments(), LogMoments()
         lower.add(up)
         upper.add(-down)

@@ -10,9 +10,14 @@ from torch import Tensor
 
 from pyrovae.programs import Program
 from pyrovae.sampling.flat import Flat
+from pyrovae.sampling.hmc import WithSlope, slope
 from pyrovae.sampling.particle_blocks import no_guide, without_statements
+from pyrovae.step.policy import Level
+from pyrovae.step.replay import Replay
 from pyrovae.waist.joint import Values, density, draws
 from pyrovae.waist.sites import Layout, find_layout
+
+COMPILED_FROM = 30_000  # calls of the slope: compiling takes about as long as it saves in so many
 
 
 @dataclass
@@ -67,10 +72,28 @@ class AnnealedModel:
 
     def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Log-densities of the start and of p(x, z) at positions (C, B, F), each (C, B)."""
+        return self._ends_at(position, self.args, self.kwargs)
+
+    def _ends_at(
+        self, position: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
         values, log_det = self.flat.unpack(position)
         model = without_statements(self.model)
-        found = density(model, values, self.args, self.kwargs, layout=self.layout)
+        found = density(model, values, args, kwargs, layout=self.layout)
         start = found.latent
         if self.guide is not None:
-            start = density(self.guide, values, self.args, self.kwargs, layout=self.layout).latent
+            start = density(self.guide, values, args, kwargs, layout=self.layout).latent
         return start + log_det, found.joint + log_det
+
+    def recorded(self, calls: int) -> WithSlope:
+        """The same `ends`; their slope is recorded, or compiled, if so many calls of it are worth it."""
+
+        def at(position: Tensor, beta: Tensor, args: Any, kwargs: Any) -> list[Tensor]:
+            return slope(lambda free: self._ends_at(free, args, kwargs), position, beta)
+
+        level: Level = "compiled" if calls >= COMPILED_FROM else "auto"
+        programs = (self.model, self.guide or no_guide, self)
+        replay = Replay(at, *programs, level=level, calls=calls, reproducible=True)
+        return WithSlope(
+            self.ends, lambda position, beta: replay(position, beta, self.args, self.kwargs)
+        )

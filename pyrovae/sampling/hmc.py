@@ -48,14 +48,35 @@ def at(ends: Ends, position: Tensor) -> State:
         return State(position, *ends(position))
 
 
-def _gradient(ends: Ends, position: Tensor, beta: Tensor) -> tuple[State, Tensor]:
+def slope(ends: Ends, position: Tensor, beta: Tensor) -> list[Tensor]:
+    """Both log-densities (C, B), and the gradient of the target's, (C, B, F)."""
     with torch.enable_grad():
         free = position.detach().requires_grad_()
         start, end = ends(free)
         total = ((1.0 - beta) * start + beta * end).sum()
         (gradient,) = torch.autograd.grad(total, free)
     # Far out, a density may overflow: no slope there, and the move is refused.
-    return State(free.detach(), start.detach(), end.detach()), gradient.nan_to_num(0.0, 0.0, 0.0)
+    return [start.detach(), end.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)]
+
+
+@dataclass(frozen=True)
+class WithSlope:
+    """Two log-densities with a way of its own, such as a recording, to what `slope` returns."""
+
+    ends: Ends
+    slope: Callable[[Tensor, Tensor], list[Tensor]]
+
+    def __call__(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The two log-densities."""
+        return self.ends(position)
+
+
+def _gradient(ends: Ends, position: Tensor, beta: Tensor) -> tuple[State, Tensor]:
+    if isinstance(ends, WithSlope):
+        start, end, gradient = ends.slope(position, beta)
+    else:
+        start, end, gradient = slope(ends, position, beta)
+    return State(position.detach(), start, end), gradient
 
 
 def transition(

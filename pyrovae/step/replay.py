@@ -26,6 +26,7 @@ class Replay:
         *programs: the programs it runs, and other objects whose attributes it reads.
         level: as for `pyrovae.SVI`.
         calls: how many calls there will be, if it is known.
+        reproducible: ``"auto"`` does not compile, since a clock would say from which call on.
 
     Example:
         >>> import torch
@@ -41,13 +42,13 @@ class Replay:
         *programs: Any,
         level: Level = "auto",
         calls: int | None = None,
+        reproducible: bool = False,
     ) -> None:
         self._function = function
         modules: list[nn.Module] = modules_of(*(p for p in programs if callable(p)))
         tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-        self._capture = Capture(
-            self._run, programs, tensors, Policy(level, calls), compiler=CompiledFunction
-        )
+        policy = Policy(level, calls, reproducible=reproducible)
+        self._capture = Capture(self._run, programs, tensors, policy, compiler=CompiledFunction)
         self._level = level
         self._warm = False
 
