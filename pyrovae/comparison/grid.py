@@ -48,7 +48,7 @@ GRID = (
         Part("PerDatapoint"),
         ("IWAE", "Renyi", "Trace_ELBO"),
         {"epochs": 500, "batch_size": 100},
-        Part("Adam", {"lr": 5e-3}),
+        Part("Adam", {"lr": 2e-2}),  # a row is moved once in an epoch only
     ),
     Recipe(
         Part("ProbabilisticPCA"),
