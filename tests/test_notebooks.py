@@ -32,6 +32,7 @@ def test_it_runs_from_top_to_bottom(name, monkeypatch):
         "PYROVAE_BUDGET": "small",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(FOLDER.parent),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # figures become outputs
     }.items():
         monkeypatch.setitem(os.environ, variable, value)
     notebook = read(name)
