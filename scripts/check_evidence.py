@@ -152,7 +152,7 @@ def decomposition():
         ("diagonal, wrong", Beside(model, 0.3, 0.8, "diagonal")),
         ("full, wrong", Beside(model, 0.3, 0.8, "full")),
     ):
-        found = gaps(model, guide, x, num_particles=100_000)
+        found = gaps(model, guide, x, num_particles=40_000)
         (near, _), (far, _) = found.means()["approximation"], found.means()["amortization"]
         exact = guide.exact_gaps(x)
         print(
