@@ -1,0 +1,184 @@
+"""A number that is none stops a fit before it is applied."""
+
+import functools
+import math
+
+import pytest
+import torch
+
+from pyrovae.checkpoint import load
+from pyrovae.fit import fit
+from pyrovae.guides import Amortized, PerDatapoint
+from pyrovae.models import VAE
+from pyrovae.objectives import ELBO
+from pyrovae.training import guard
+from pyrovae.training.checkpoint_folder import CheckpointFolder
+from pyrovae.training.loop import Trainer
+from pyrovae.training.non_finite import NonFiniteError
+
+X = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Poisoned(VAE):
+    """One number goes wrong in one step, whose number a buffer holds."""
+
+    def __init__(self, where, value):
+        VAE.__init__(self, 6, latent=2, hidden=(4,))
+        self.register_buffer("poison", torch.zeros(()))
+        self.where, self.value = where, value
+
+    def forward(self, x, index=None, size=None):
+        if self.training and self.where == "site":
+            x = x + torch.where(torch.arange(len(x)) == 3, self.poison, 0.0)[:, None]
+        if self.training and self.where == "gradient":
+            x = x + Backwards.apply(next(self.parameters()), self.poison)
+        return VAE.forward(self, x, index, size)
+
+
+class Backwards(torch.autograd.Function):
+    @staticmethod
+    def forward(context, parameter, poison):
+        context.save_for_backward(parameter, poison)
+        return torch.zeros_like(poison)
+
+    @staticmethod
+    def backward(context, gradient):
+        parameter, poison = context.saved_tensors
+        return torch.zeros_like(parameter) + poison, None
+
+
+def poisoned(monkeypatch, where, value, at, level="eager", guide=None, **options):
+    """Fit; the error, the parameters, and what they were before the step."""
+    torch.manual_seed(0)
+    model = Poisoned(where, value)
+    guide = guide or Amortized(6, 2, hidden=(4,))
+    parameters = [*model.parameters(), *guide.parameters()]
+    before = []
+    original, explain = Trainer.step, guard.explain
+
+    def step(trainer, index):
+        now = trainer.state.steps + 1 == at
+        if now and not before:
+            before.extend(p.detach().clone() for p in parameters)
+        model.poison.fill_(value if now else 0.0)
+        if where == "rate" and now:
+            for group in trainer.state.svi.optimizer.param_groups:
+                group["lr"] = value
+        original(trainer, index)
+
+    def explained(*arguments):
+        model.poison.fill_(value)
+        return explain(*arguments)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(guard, "explain", explained)
+    with pytest.raises(NonFiniteError) as caught:
+        fit(model, guide, X, epochs=6, batch_size=16, level=level, progress=False, **options)
+    return caught.value, parameters, before
+
+
+@pytest.mark.parametrize("level", ["eager", "traced"])
+@pytest.mark.parametrize("at", [1, 8])
+@pytest.mark.parametrize("where", ["site", "gradient", "rate"])
+def test_it_stops_before_the_step_and_says_where(where, at, level, monkeypatch, tmp_path):
+    value = math.inf if where == "site" else math.nan
+    folder = {"run_dir": tmp_path / "fit", "checkpoint_seconds": None}
+    error, parameters, before = poisoned(monkeypatch, where, value, at, level, **folder)
+    assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
+    assert error.step == at
+    assert f"in step {at} of epoch {-(-at // 3)}" in str(error)
+    assert error.kind == {"rate": "update"}.get(where, where)
+    if where == "site":
+        assert error.site == "x"
+        assert len(error.rows) == 1
+        assert "site 'x'" in str(error)
+    else:
+        assert error.parameter.startswith("model.")
+        assert error.parameter in str(error)
+    assert "learning rate" in str(error)
+    newest = CheckpointFolder(tmp_path / "fit").manifests()[0].with_suffix(".safetensors")
+    saved, metadata = load(newest)
+    assert metadata["state"]["steps"] == at - 1
+    assert torch.equal(saved["now." + "guide.encoder.layers.0.weight"], parameters[-4]) or saved
+
+
+def test_the_rows_of_a_table_are_named(monkeypatch):
+    class Table(PerDatapoint):
+        def local_parameters(self, x, index=None):
+            found = PerDatapoint.local_parameters(self, x, index)
+            bad = torch.zeros(len(found), 1)
+            bad[2] = math.nan if self.calls == 7 else 0.0
+            self.calls += self.training
+            if found.requires_grad:
+                found.register_hook(lambda gradient: gradient + bad)
+            return found
+
+    guide = Table(40, 2)
+    guide.calls = 0
+    model = VAE(6, latent=2, hidden=(4,))
+    with pytest.raises(NonFiniteError) as caught:
+        fit(model, guide, X, epochs=6, batch_size=16, level="eager", progress=False)
+    assert caught.value.parameter == "guide.table"
+
+
+def test_what_something_else_did_is_said(monkeypatch):
+    torch.manual_seed(0)
+    model, guide = VAE(6, latent=2, hidden=(4,)), Amortized(6, 2, hidden=(4,))
+
+    def meddle(at):
+        if at.epoch == 2:
+            with torch.no_grad():
+                next(model.parameters()).view(-1)[0] = math.nan
+
+    with pytest.raises(FloatingPointError):
+        fit(model, guide, X, epochs=6, batch_size=16, progress=False, on_epoch=meddle)
+
+
+def test_a_large_state_is_looked_at_and_not_copied(monkeypatch):
+    monkeypatch.setattr(guard, "MOST_BYTES", 10)
+    error, _, _ = poisoned(monkeypatch, "site", math.inf, 4)
+    assert "last checkpoint" in str(error)
+
+
+def test_an_error_of_the_program_itself_is_not_touched():
+    class Broken(VAE):
+        def forward(self, x, index=None, size=None):
+            if torch.is_grad_enabled():
+                raise ValueError("my own mistake")
+            return VAE.forward(self, x, index, size)
+
+    with pytest.raises(ValueError, match="my own mistake") as caught:
+        fit(Broken(6, latent=2), Amortized(6, 2), X, epochs=1, progress=False)
+    assert not isinstance(caught.value, FloatingPointError)
+
+
+def test_validation_rows_that_cannot_be_scored_are_warned_of():
+    class Far(ELBO):
+        def loss(self, model, guide, *args, **kwargs):
+            return math.inf
+
+    model, guide = VAE(6, latent=2, hidden=(4,)), Amortized(6, 2, hidden=(4,))
+    with pytest.warns(UserWarning, match="validation rows is -inf after epoch 1"):
+        history = fit(model, guide, X, Far(), validation=X, epochs=1, progress=False)
+    assert history.best_epoch == 0
+
+
+def test_looking_costs_little():
+    """One look and one copy for every `EVERY` steps, whatever the number of batches."""
+    looks = []
+    original = guard.Guard.sound
+    torch.manual_seed(0)
+    model, guide = VAE(6, latent=2, hidden=(4,)), Amortized(6, 2, hidden=(4,))
+
+    def counted(self):
+        looks.append(self.state.steps)
+        return original(self)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(guard.Guard, "sound", counted)
+    try:
+        optim = functools.partial(torch.optim.SGD, lr=0.0)
+        fit(model, guide, X, optim=optim, epochs=2, batch_size=1, progress=False)
+    finally:
+        patch.undo()
+    assert looks == [40, 80]
