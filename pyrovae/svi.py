@@ -18,6 +18,7 @@ from pyrovae.step.compiled import CompiledStep
 from pyrovae.step.loss_and_gradients import LossAndGradients
 from pyrovae.step.lowering import CannotCompileError
 from pyrovae.step.policy import Level, Policy
+from pyrovae.step.precision import Precision
 from pyrovae.step.recording import Outputs, ParametersChangedError, Recording
 from pyrovae.step.row_tables import row_tables
 from pyrovae.step.update import Update
@@ -50,10 +51,12 @@ class SVI:
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
         reproducible: the same seed gives the same bits in another process: ``"auto"`` does not compile,
             since a clock would say from which step on.
+        precision: of matrix products and convolutions. ``"bfloat16"`` is faster where the hardware
+            multiplies faster in it; parameters, log-probabilities and sums stay in float32.
 
     Raises:
         TypeError: an optimizer or a loss that is none of these.
-        ValueError: an unknown level, or a norm not above 0.
+        ValueError: an unknown level or precision, or a norm not above 0.
 
     Source: Black box variational inference (Ranganath, Gerrish & Blei, 2014); Automated variational
     inference in probabilistic programming (Wingate & Weber, 2013).
@@ -82,6 +85,7 @@ class SVI:
         expected_steps: int | None = None,
         clip_norm: float | None = None,
         reproducible: bool = False,
+        precision: Precision = "float32",
     ) -> None:
         if not isinstance(loss, ELBO):
             raise TypeError(
@@ -95,6 +99,9 @@ class SVI:
             )
         if level not in get_args(Level):
             raise ValueError(f"level is {level!r}: the known ones are {', '.join(get_args(Level))}")
+        if precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"precision is {precision!r}: the known ones are {known}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is {clip_norm}: a norm to clip at is above 0")
         self.model = model
@@ -106,7 +113,7 @@ class SVI:
         self.clip_norm = clip_norm
         self.reproducible = reproducible
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
-        self._function = LossAndGradients(model, guide, loss)
+        self._function = LossAndGradients(model, guide, loss, precision)
         self._update: Update | None = None
         self._capture: Capture | None = None
 
@@ -231,4 +238,5 @@ class SVI:
     def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
         if self._update is None:
             raise CannotCompileError("there is no optimizer yet")
-        return CompiledStep(recording, self._leaves, self._update, inputs)
+        arguments = 0 if self._capture is None else len(self._capture.state)
+        return CompiledStep(recording, self._leaves, self._update, inputs, arguments)

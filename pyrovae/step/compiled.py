@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.step.adam import AdamGroup, adam_in_graph, corrections
-from pyrovae.step.lowering import lower
+from pyrovae.step.cuda_graph import InOneGraph
+from pyrovae.step.lowering import Compiled, lower
 from pyrovae.step.recording import Outputs, Recording
 from pyrovae.step.row_tables import Memory, Settings, update_rows
 from pyrovae.step.update import Rows, Update, clipped, split
@@ -27,6 +28,7 @@ class CompiledStep:
         parameters: those parameters; they are the first inputs of the recording.
         update: the optimizer.
         inputs: all inputs of the recording.
+        arguments: the number of the first input that differs from step to step.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class CompiledStep:
         parameters: Sequence[Tensor],
         update: Update,
         inputs: Sequence[Tensor],
+        arguments: int,
     ) -> None:
         self.recording = recording
         self.parameters = list(parameters)
@@ -49,12 +52,16 @@ class CompiledStep:
         self.finishes = groups is not None and not any(isinstance(g.lr, Tensor) for g in groups)
         self._groups = groups if groups is not None and self.finishes else []
         self._tables = list(update.by_rows.values()) if self.finishes else []
-        self._rates = [torch.tensor(rate, dtype=torch.float64) for rate in self._rates_now()]
-        self._scalars = [torch.zeros(2, dtype=torch.float64) for _ in self._groups]
+        number = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)
+        self._rates = [number + rate for rate in self._rates_now()]
+        self._scalars = [number.new_zeros(2) for _ in self._groups]
         self._settings = update.settings()
         self._fixed = self._fixed_now()
         self._kept = self._state()
-        self._compiled = lower(self._function, [*inputs, *self._kept])
+        compiled: Compiled = lower(self._function, [*inputs, *self._kept])
+        if self.finishes and all(tensor.is_cuda for tensor in [*inputs, *self._kept]):
+            compiled = InOneGraph(compiled, range(arguments, len(inputs)))
+        self._compiled = compiled
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Take the step, and return the loss before it."""
@@ -77,11 +84,14 @@ class CompiledStep:
             each: list[Any] = [self([*state, *batch])[0] for batch in batches]
             return each
         kept, first = list(self._kept), len(self.recording.constants) + len(self._rates)
-        scalars = [self._scalars_of(group, len(batches)) for group in self._groups]
+        scalars = [
+            _scalars_of(group, here, len(batches))
+            for group, here in zip(self._groups, self._scalars, strict=True)
+        ]
         losses: list[Any] = []
         with torch.no_grad():
-            for batch, now in zip(batches, zip(*scalars, strict=True), strict=False):
-                kept[first : first + len(now)] = now
+            for n, batch in enumerate(batches):
+                kept[first : first + len(scalars)] = [now[n] for now in scalars]
                 losses.append(self._compiled([*state, *batch, *kept])[0])
         self.update.noticed()
         return losses
@@ -115,15 +125,6 @@ class CompiledStep:
         for group, scalars in zip(self._groups, self._scalars, strict=True):
             if group.steps[0].device.type == "cpu":
                 scalars.numpy()[:] = corrections(group, group.lr, group.steps[0].item() + 1)
-
-    @staticmethod
-    def _scalars_of(group: AdamGroup, count: int) -> Sequence[Tensor]:
-        """The same for some steps to come."""
-        if group.steps[0].device.type != "cpu":
-            return [torch.zeros(2, dtype=torch.float64)] * count
-        taken = group.steps[0].item()
-        values = [corrections(group, group.lr, taken + n) for n in range(1, count + 1)]
-        return torch.tensor(values, dtype=torch.float64).unbind()
 
     def _rates_now(self) -> list[float]:
         return [g.lr for g in self._groups] + [table.settings.lr for table in self._tables]
@@ -168,6 +169,15 @@ class CompiledStep:
                 index, gradient = rows[table.table]
                 settings = Settings(rate, *table.settings[1:])
                 update_rows(here[table.table], index, gradient, memory, settings)
+
+
+def _scalars_of(group: AdamGroup, here: Tensor, count: int) -> Sequence[Tensor]:
+    """What `corrections` returns for some steps to come; on an accelerator it is computed there."""
+    if group.steps[0].device.type != "cpu":
+        return [here] * count
+    taken = group.steps[0].item()
+    values = [corrections(group, group.lr, taken + n) for n in range(1, count + 1)]
+    return torch.tensor(values, dtype=torch.float64).unbind()
 
 
 def _adam(

@@ -11,6 +11,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.programs import Program, modules_of, own_parameters
+from pyrovae.step.precision import Precision, products_in
 from pyrovae.step.recording import Outputs, ParametersChangedError, RandomState
 from pyrovae.step.row_tables import RowsTaken
 
@@ -25,9 +26,13 @@ class LossAndGradients:
         model: p(x, z).
         guide: q(z | x).
         loss: the objective.
+        precision: of matrix products and convolutions.
     """
 
-    def __init__(self, model: Program, guide: Program, loss: ELBO) -> None:
+    def __init__(
+        self, model: Program, guide: Program, loss: ELBO, precision: Precision = "float32"
+    ) -> None:
+        self.precision: Precision = precision
         self.model = model
         self.guide = guide
         self.loss = loss
@@ -82,6 +87,7 @@ class LossAndGradients:
         rows = RowsTaken(self.tables)
         with (
             own_parameters(self.model, self.guide),
+            products_in(self.precision),
             poutine.trace(param_only=True) as seen,
             poutine.block(hide_types=["sample"]),
         ):

@@ -22,6 +22,9 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
     """(M, K) by (K, N) where K or N is small."""
     rows, inner = left.shape
     columns = right.shape[1]
+    if left.dtype == torch.bfloat16:  # its sums are taken in float32
+        total = mm(left.float(), right.float())
+        return total if total is NotImplemented else total.bfloat16()
     if inner <= FEW:
         total = left[:, 0:1] * right[0:1]
         for k in range(1, inner):

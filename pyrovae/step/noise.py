@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyrovae.step.playback import playback
+
 aten = torch.ops.aten
 # Of these only the shape of the input matters: what to make in their place, given shape and fill value.
 _BY_SHAPE: dict[Any, tuple[Any, tuple[Any, ...]]] = {
@@ -100,9 +102,7 @@ def _prelude(draws: list[fx.Node], free: set[fx.Node]) -> Callable[[], list[Tens
     for node in list(graph.nodes):
         _shorten(node)
     graph.output([made[node] for node in draws])
-    module = fx.GraphModule(torch.nn.Module(), graph)
-    forward: Callable[[], list[Tensor]] = module.forward
-    return forward
+    return playback(graph)
 
 
 def _shorten(node: fx.Node) -> None:

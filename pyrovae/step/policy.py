@@ -11,12 +11,29 @@ Level = Literal["auto", "eager", "traced", "compiled"]
 # Seconds, on the slow side of what was measured on two cores.
 LOAD_RECORDER = 1.0
 LEAST_RECORDING = 0.3
-STEPS_PER_RECORDING = 120  # recording a step takes as long as this many steps in Python
-SAVED_BY_RECORDING = 0.4  # of the time of a step in Python, at least
 LOAD_COMPILER = 4.0
 COMPILING = 12.0
-SAVED_BY_COMPILING = 0.3  # of the time of a recorded step, at least
 ALLOWED_LOSS = 0.1
+
+
+def loaded(module: str) -> bool:
+    """Whether a module need not be loaded any more."""
+    return module in sys.modules
+
+
+def recording_takes(step: float) -> float:
+    """Seconds to record a step of so many seconds: its Python is written down, its arithmetic is done."""
+    return max(LEAST_RECORDING, 120 * min(step, 5e-3)) + 2 * step
+
+
+def recording_saves(step: float) -> float:
+    """Seconds that a step in Python is shortened by, at least: handlers take milliseconds, not more."""
+    return min(0.4 * step, 1.5e-3)
+
+
+def compiling_saves(step: float) -> float:
+    """Seconds that a recorded step is shortened by, at least: calls, and trips through memory."""
+    return min(0.3 * step, 0.5e-3 + 0.05 * step)
 
 
 class Policy:
@@ -60,10 +77,10 @@ class Policy:
         if kind not in self._eager:
             return False
         step = self._eager[kind]
-        cost = max(LEAST_RECORDING, STEPS_PER_RECORDING * step)
-        if "torch._dynamo" not in sys.modules:
+        cost = recording_takes(step)
+        if not loaded("torch._dynamo"):
             cost += LOAD_RECORDER
-        return self._pays(kind, cost, step, SAVED_BY_RECORDING)
+        return self._pays(kind, cost, recording_saves(step))
 
     def worth_compiling(self, kind: Any) -> bool:
         """Whether steps with arguments of this kind should be compiled now."""
@@ -71,13 +88,12 @@ class Policy:
             return self.level == "compiled"
         if self.reproducible or kind not in self._played:
             return False
-        loaded = "torch._inductor.compile_fx" in sys.modules
-        cost = COMPILING + (0.0 if loaded else LOAD_COMPILER)
-        return self._pays(kind, cost, self._played[kind], SAVED_BY_COMPILING)
+        cost = COMPILING + (0.0 if loaded("torch._inductor.compile_fx") else LOAD_COMPILER)
+        return self._pays(kind, cost, compiling_saves(self._played[kind]))
 
-    def _pays(self, kind: Any, cost: float, step: float, saved: float) -> bool:
+    def _pays(self, kind: Any, cost: float, saved: float) -> bool:
         if self.steps is None:
             # Nobody knows how long this goes on: what was spent already must make light of the cost.
             return cost <= ALLOWED_LOSS * self._spent[kind]
         to_come = (self.steps - self.taken) * self._calls[kind] / max(self.taken, 1)
-        return cost <= saved * to_come * step
+        return cost <= saved * to_come

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
+from pyrovae.step.playback import playback
+
 Outputs = list[Tensor | None]
 
 
@@ -43,7 +45,7 @@ class Recording:
     def __init__(self, graph: fx.GraphModule, constants: Sequence[Tensor]) -> None:
         self.graph = graph
         self.constants = list(constants)
-        self._forward: Callable[..., Outputs] = graph.forward
+        self._forward: Callable[..., Outputs] = playback(graph.graph)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Run the graph; inputs that the program changed in place are changed in place."""

@@ -1,0 +1,71 @@
+"""Matrix products and convolutions in bfloat16, everything else in the precision of the program."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Precision = Literal["float32", "bfloat16"]
+
+_functional = torch.nn.functional
+PRODUCTS = frozenset(
+    {
+        _functional.linear,
+        _functional.conv1d,
+        _functional.conv2d,
+        _functional.conv_transpose1d,
+        _functional.conv_transpose2d,
+        torch.matmul,
+        torch.mm,
+        torch.bmm,
+        Tensor.matmul,
+        Tensor.mm,
+        Tensor.bmm,
+        Tensor.__matmul__,
+        Tensor.__rmatmul__,
+    }
+)
+
+
+class ProductsInBfloat16(TorchFunctionMode):
+    """Rounds what enters a product to bfloat16, and gives its result back in the precision it came in.
+
+    Sums inside a product are taken in float32 by the hardware. Activations, log-probabilities, sums over
+    dimensions and particles, gradients and parameters stay in float32: unlike under ``torch.autocast``,
+    no distribution ever has parameters of 8 bits.
+
+    Example:
+        >>> x = torch.full((1, 2), 1.001)
+        >>> with ProductsInBfloat16():
+        ...     print(x @ x.mT, x * x)
+        tensor([[2.]]) tensor([[1.0020, 1.0020]])
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        first = args[0] if args else None
+        if func not in PRODUCTS or not isinstance(first, Tensor) or first.dtype != torch.float32:
+            return func(*args, **kwargs)
+        if func is _functional.linear:
+            return _linear(*args, **kwargs)
+        args, kwargs = tuple(map(_rounded, args)), {k: _rounded(v) for k, v in kwargs.items()}
+        return func(*args, **kwargs).float()
+
+
+def products_in(precision: Precision) -> AbstractContextManager[Any]:
+    """A context in which products are taken in this precision."""
+    return ProductsInBfloat16() if precision == "bfloat16" else nullcontext()
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product = _functional.linear(x.bfloat16(), weight.bfloat16()).float()
+    return product if bias is None else product + bias
+
+
+def _rounded(value: Any) -> Any:
+    is_number = isinstance(value, Tensor) and value.dtype == torch.float32
+    return value.bfloat16() if is_number else value
