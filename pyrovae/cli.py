@@ -6,7 +6,6 @@ What needs torch is imported when the subcommand is known, so that help does not
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyrovae
 
 if TYPE_CHECKING:
-    from pyrovae.records import OutputFolder, RunFolder
+    pass
 
 HELP = f"""\
 usage: pyrovae COMMAND ...
@@ -25,6 +24,7 @@ Latent-variable models and inference algorithms in Pyro: fitted, compared and ch
   compare   fit models with several guides and objectives, and write a table and a page
   fit       fit one model, with any part and any option
   evaluate  score a fitted run again, with every diagnostic, and say what the numbers mean
+  publish   turn a fitted run into a folder that others can load, with a model card
   report    make the table and the page again from what runs wrote
   list      the parts there are: models, guides, objectives, evidence, data
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
+    from pyrovae.commands.stopping import status_after
     from pyrovae.registry.notes import Notes
     from pyrovae.training.interrupts import terminable
 
@@ -74,7 +75,7 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
         return int(stop.code or 0)
     except KeyboardInterrupt as interrupt:
         _say("\nStopped. What was finished is kept; run the same command again to go on.")
-        return _status(interrupt)
+        return status_after(interrupt)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -95,6 +96,7 @@ def fit(words: Sequence[str]) -> int:
     from pyrovae.commands.arguments import fit as read
     from pyrovae.commands.plain_arguments import resume as read_resume
     from pyrovae.commands.plain_arguments import resumes
+    from pyrovae.commands.stopping import fit_stopped, status_after
     from pyrovae.experiment import configuration, run
     from pyrovae.records import OutputFolder
     from pyrovae.training.resume import Keeping
@@ -116,7 +118,8 @@ def fit(words: Sequence[str]) -> int:
         try:
             record = run(config, folder, progress=not other.quiet, keeping=keeping)
         except KeyboardInterrupt as interrupt:
-            return _stopped_fit(folder, interrupt)
+            _say(fit_stopped(folder))
+            return status_after(interrupt)
     print(report.table([record]))
     _say(f"Everything of the run: {folder.path}")
     _say(f"A page with its pictures: pyrovae report {folder.path.parent.parent}")
@@ -147,6 +150,7 @@ def compare(words: Sequence[str]) -> int:
     """Fit models with several guides and objectives, and write a table and a page."""
     from pyrovae import report, sweep
     from pyrovae.commands.arguments import compare as read
+    from pyrovae.commands.stopping import comparison_stopped, status_after
     from pyrovae.records import OutputFolder
 
     configs, other = read(words)
@@ -154,8 +158,8 @@ def compare(words: Sequence[str]) -> int:
     try:
         records = sweep.compare(configs, output, jobs=other.jobs, progress=not other.quiet)
     except KeyboardInterrupt as interrupt:
-        _stopped(output, len(configs))
-        return _status(interrupt)
+        _say(comparison_stopped(output, len(configs)))
+        return status_after(interrupt)
     print(report.table(records))
     _say(f"The page: {report.write(output.path)}")
     failed = [record for record in records if record["status"] != "finished"]
@@ -176,6 +180,17 @@ def make_report(words: Sequence[str]) -> int:
     return 0
 
 
+def publish(words: Sequence[str]) -> int:
+    """Turn a fitted run into a folder for others."""
+    from pyrovae.commands.plain_arguments import publish as read
+    from pyrovae.publishing import publish as write
+
+    asked = read(words)
+    folder = write(asked.run, asked.folder)
+    _say(f"Published: {folder}. Load it with pyrovae.publishing.load_model({str(folder)!r}).")
+    return 0
+
+
 def list_parts(words: Sequence[str]) -> int:
     """List the parts there are."""
     from pyrovae.commands import listing
@@ -184,30 +199,6 @@ def list_parts(words: Sequence[str]) -> int:
     found = read(words, list(listing.KINDS))
     print(listing.listing(found.kind, long=found.long))
     return 0
-
-
-def _stopped(output: OutputFolder, total: int) -> None:
-    """Say what is kept after Ctrl-C in a comparison, and how to go on."""
-    kept = sum(record["status"] == "finished" for record in output.records())
-    _say(
-        f"\nStopped. {kept} of {total} runs are finished and kept in {output.path}; "
-        "run the same command again to go on."
-    )
-
-
-def _stopped_fit(folder: RunFolder, interrupt: KeyboardInterrupt) -> int:
-    """Say what is kept after Ctrl-C or SIGTERM in a fit, and how to go on."""
-    if folder.has_checkpoints:
-        _say(f"\nStopped; a checkpoint is written. Go on with: pyrovae fit --resume {folder.path}")
-    else:
-        _say("\nStopped before the first checkpoint; run the same command again.")
-    return _status(interrupt)
-
-
-def _status(interrupt: KeyboardInterrupt) -> int:
-    """130 after Ctrl-C, 143 after SIGTERM, as shells have it."""
-    terminated = getattr(interrupt, "signal", signal.SIGINT) == signal.SIGTERM
-    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def _say(sentence: str) -> None:
@@ -238,6 +229,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": compare,
     "fit": fit,
     "evaluate": evaluate,
+    "publish": publish,
     "report": make_report,
     "list": list_parts,
 }

@@ -20,6 +20,17 @@ def report(words: Sequence[str]) -> Namespace:
     return _parse(parser, words)
 
 
+def publish(words: Sequence[str]) -> Namespace:
+    """The folder of a run, and the folder to make of it."""
+    about = (
+        "Turn a finished run into a folder for others: safetensors, JSON and a model card, no code."
+    )
+    parser = ArgumentParser(prog="pyrovae publish", description=about, exit_on_error=False)
+    parser.add_argument("run", type=str, help="folder of a run, such as results/runs/NAME")
+    parser.add_argument("folder", type=str, help="a new folder")
+    return _parse(parser, words)
+
+
 def list_parts(words: Sequence[str], kinds: Sequence[str]) -> Namespace:
     """Which kinds, and whether with every option."""
     about = "The parts there are, by public name."
