@@ -118,8 +118,8 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         stored = data.train.stored
         fixed = data.fixed("validation") if len(data.validation) else None
     else:
-        stored = torch.as_tensor(data).to(like.dtype)
-        fixed = None if validation is None else torch.as_tensor(validation)
+        stored = _numbers("training data", data).to(like.dtype)
+        fixed = None if validation is None else _numbers("validation data", validation)
     _check_rows("training data", stored, model)
     if fixed is not None:
         _check_rows("validation data", fixed, model)
@@ -192,6 +192,15 @@ def _takes(program: Program) -> set[str]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return {"index", "size"}
     return {"index", "size"} & set(parameters)
+
+
+def _numbers(what: str, rows: Any) -> Tensor:
+    try:
+        return torch.as_tensor(rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"the {what} must be numbers, an array of the shape (N, D); got {type(rows).__name__}: {error}"
+        ) from error
 
 
 def _check_rows(what: str, rows: Tensor, model: Program) -> None:

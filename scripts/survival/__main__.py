@@ -22,6 +22,10 @@ CHECKS = {
     "injection": ("injected",),
     "disks": ("starved", "two_writers", "deterministic"),
     "gadgets": ("pickles", "configurations"),
+    "bad_inputs": ("mistakes",),
+    "extremes": ("sums", "finite", "overflow"),
+    "properties": ("falsified",),
+    "mutants": ("caught",),
 }
 
 
