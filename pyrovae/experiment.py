@@ -183,6 +183,8 @@ def load(folder: RunFolder, config: Config | None = None) -> Experiment:
     experiment = Experiment.build(configuration(folder) if config is None else config)
     tensors, _ = checkpoint.load(folder.parameters_path)
     checkpoint.restore(tensors, model=experiment.model, guide=experiment.guide)
+    for program in (experiment.model, experiment.guide):
+        program.eval()
     return experiment
 
 

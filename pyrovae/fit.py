@@ -29,6 +29,7 @@ from pyrovae.training.progress import FitProgress, Measurement
 from pyrovae.training.randomness import own_randomness
 from pyrovae.training.resume import Resume, folder_of, take_up
 from pyrovae.training.setting import describe
+from pyrovae.training.svi_state import find_stored
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
@@ -64,7 +65,8 @@ def fit(
 
     Noise of a `DataSet` (dequantization, binarisation) is drawn anew at every visit. A guide with
     parameters for every row (`PerDatapoint`) cannot score rows it was not fitted to, so for it only the
-    training bound is tracked and the last parameters are kept.
+    training bound is tracked and the last parameters are kept. At the end both programs are in evaluation
+    mode, where dropout does nothing.
 
     Args:
         model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
@@ -123,7 +125,7 @@ def fit(
     rounds = -(-source.rows // batch_size)
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
     with own_randomness(seed, source.device), ExitStack() as stack:
-        check_together(source, model, guide, batches.batch_size)
+        x, extras = check_together(source, model, guide, batches.batch_size)
         tensors, optimizer = _optimizer(model, guide, optim)
         level = "compiled" if level == "auto" and epochs * rounds >= COMPILED_FROM else level
         svi = SVI(
@@ -136,6 +138,7 @@ def fit(
             clip_norm=clip_norm,
             reproducible=True,
         )
+        find_stored(svi, x, extras)
         schedule = None if scheduler is None else _schedule(scheduler, optimizer)
         state = FitState.at_the_start(svi, batches, schedule, tensors, source.device)
         options = {"batch size": batches.batch_size, "seed": seed, "validate_every": validate_every}
@@ -146,7 +149,10 @@ def fit(
         with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
             shown.step(state.steps)
             shown.again(state.measured)
-            return trainer.run(shown)
+            history = trainer.run(shown)
+    for program in modules(model=model, guide=guide).values():
+        program.eval()
+    return history
 
 
 def _objective(objective: PyroELBO | None) -> PyroELBO:

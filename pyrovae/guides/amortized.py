@@ -31,9 +31,11 @@ class Amortized(PyroModule):
         network: ``"mlp"`` or ``"convolutional"``.
         shape: height and width of the image, for convolutions; a square if not given.
         show_missing: whether the encoder is told, by D more inputs, which values are missing.
+        dropout: share of each hidden layer's outputs that is set to 0 in training, for an MLP: where rows
+            are few, an encoder that learns them by heart loses on others.
 
     Raises:
-        ValueError: an unknown family, activation or network, or a size below 1.
+        ValueError: an unknown family, activation or network, a size below 1, or a share that is none.
         TypeError: an option that the network has not.
 
     Source: Auto-encoding variational Bayes (Kingma & Welling, 2014); for missing values, MIWAE: deep
@@ -60,6 +62,7 @@ class Amortized(PyroModule):
         network: Architecture = "mlp",
         shape: Sequence[int] | None = None,
         show_missing: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features = features
@@ -75,6 +78,7 @@ class Amortized(PyroModule):
             network=network,
             shape=shape,
             planes=2 if show_missing else 1,
+            dropout=dropout,
         )
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:

@@ -23,6 +23,7 @@ def make_encoder(
     network: Architecture = "mlp",
     shape: Sequence[int] | None = None,
     planes: int = 1,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Return a network from ``planes`` times D numbers to ``outputs``.
 
@@ -34,17 +35,22 @@ def make_encoder(
         network: ``"mlp"`` or ``"convolutional"``.
         shape: of the image, for convolutions; a square if None.
         planes: how many numbers there are for each of the D.
+        dropout: share of each hidden layer's outputs that is set to 0 in training; for an MLP.
 
     Raises:
         ValueError: an unknown architecture, or an image that is no square and has no shape.
-        TypeError: a shape that the network has no use for.
+        TypeError: a shape or dropout that the network has no use for.
 
     Example:
         >>> type(make_encoder(64, 4, hidden=(8,), activation="relu")).__name__
         'MLP'
     """
     if image_shape(features, network, shape, activation) is None:
-        return MLP(planes * features, outputs, hidden=hidden, activation=activation)
+        return MLP(
+            planes * features, outputs, hidden=hidden, activation=activation, dropout=dropout
+        )
+    if dropout:
+        raise TypeError("dropout is for network='mlp': the convolutions have none")
     size = (planes, *image_shape_of(features, shape))
     return ConvolutionalEncoder(size, outputs, channels=hidden, activation=activation)
 

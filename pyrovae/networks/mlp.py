@@ -25,9 +25,10 @@ class MLP(nn.Module):
         outputs: size of the last dimension of what comes out.
         hidden: sizes of the hidden layers, from input to output; may be empty.
         activation: what follows each hidden layer, one of `ACTIVATIONS`.
+        dropout: share of each hidden layer's outputs that is set to 0 in training, from 0 to below 1.
 
     Raises:
-        ValueError: an unknown activation, or a size below 1.
+        ValueError: an unknown activation, a size below 1, or a share that is none.
 
     Example:
         >>> import torch
@@ -36,7 +37,13 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, hidden: Sequence[int] = (), activation: str = "relu"
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
@@ -46,10 +53,13 @@ class MLP(nn.Module):
         sizes = [inputs, *hidden, outputs]
         if any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes are {sizes}: each must be at least 1")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it is a share, from 0 to below 1")
         layers: list[nn.Module] = []
-        for here, there in pairwise(sizes):
+        for here, there in pairwise(sizes[:-1]):
             layers += [nn.Linear(here, there), ACTIVATIONS[activation]()]
-        self.layers = nn.Sequential(*layers[:-1])
+            layers += [nn.Dropout(dropout)] if dropout else []
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

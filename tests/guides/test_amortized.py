@@ -4,6 +4,7 @@ import pytest
 import torch
 from pyro import poutine
 
+import pyrovae
 from pyrovae.guides import Amortized
 
 
@@ -27,3 +28,22 @@ def test_impossible_sizes_are_refused():
         Amortized(6, 2, activation="step")
     with pytest.raises(ValueError, match="layer sizes are"):
         Amortized(0, 2)
+
+
+def test_dropout_is_for_training_alone():
+    x = torch.rand(6, 4)
+    guide = Amortized(4, 2, hidden=(50,), dropout=0.5)
+    assert not torch.equal(guide.local_parameters(x), guide.local_parameters(x))
+    pyrovae.fit(pyrovae.models.ProbabilisticPCA(4, latent=2), guide, x, epochs=2, progress=False)
+    assert torch.equal(guide.local_parameters(x), guide.local_parameters(x))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_dropout_is_a_share(share):
+    with pytest.raises(ValueError, match="dropout is .*: it is a share"):
+        Amortized(4, 2, dropout=share)
+
+
+def test_convolutions_have_no_dropout():
+    with pytest.raises(TypeError, match="dropout is for network='mlp'"):
+        Amortized(16, 2, hidden=(3,), network="convolutional", dropout=0.1)
