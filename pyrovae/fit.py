@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 
-import torch
 from numpy.typing import ArrayLike
 from pyro.infer import ELBO as PyroELBO
 from pyro.optim import PyroOptim
@@ -15,7 +13,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyrovae import checkpoint
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
 from pyrovae.sources.batches import Batches
@@ -25,13 +22,13 @@ from pyrovae.training.feed import Data, Feed, check_together, feed, modules
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.history import History
 from pyrovae.training.loop import Trainer
+from pyrovae.training.optimizer import MakeOptimizer, make_optimizer, make_schedule
 from pyrovae.training.progress import FitProgress, Measurement
 from pyrovae.training.randomness import own_randomness
 from pyrovae.training.resume import Resume, folder_of, take_up
 from pyrovae.training.setting import describe
 from pyrovae.training.svi_state import find_stored
 
-MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
 
 
@@ -48,6 +45,7 @@ def fit(
     patience: int | None = None,
     validate_every: int = 1,
     clip_norm: float | None = None,
+    row_lr: float | None = None,
     validation: Tensor | ArrayLike | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -81,6 +79,8 @@ def fit(
         patience: stop after so many epochs without a better validation bound; None never stops early.
         validate_every: epochs between two measurements of the validation bound.
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
+        row_lr: learning rate of parameters that belong to single rows (the ``row_tables`` of a guide such as
+            `PerDatapoint`), which a pass moves but once; None takes that of the others.
         validation: (M, D) validation rows where ``data`` is an array.
         seed: of the order of the data, its noise, and the particles.
         progress: show a bar on standard error.
@@ -110,7 +110,7 @@ def fit(
         ResumeError: a `ValueError`; the fit cannot go on as it began, and the sentence says why.
 
     Example:
-        >>> import pyrovae
+        >>> import pyrovae, torch
         >>> model = pyrovae.models.ProbabilisticPCA(2, latent=1)
         >>> guide = pyrovae.guides.ExactPosterior(model)
         >>> history = fit(model, guide, torch.randn(50, 2), epochs=3, progress=False)
@@ -126,7 +126,7 @@ def fit(
     batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
     with own_randomness(seed, source.device), ExitStack() as stack:
         x, extras = check_together(source, model, guide, batches.batch_size)
-        tensors, optimizer = _optimizer(model, guide, optim)
+        tensors, optimizer = make_optimizer(model, guide, optim, row_lr)
         level = "compiled" if level == "auto" and epochs * rounds >= COMPILED_FROM else level
         svi = SVI(
             model,
@@ -139,7 +139,7 @@ def fit(
             reproducible=True,
         )
         find_stored(svi, x, extras)
-        schedule = None if scheduler is None else _schedule(scheduler, optimizer)
+        schedule = None if scheduler is None else make_schedule(scheduler, optimizer)
         state = FitState.at_the_start(svi, batches, schedule, tensors, source.device)
         options = {"batch size": batches.batch_size, "seed": seed, "validate_every": validate_every}
         setting = {} if folder is None else describe(state, source, options)
@@ -175,28 +175,6 @@ def _check_patience(patience: int | None, source: Feed) -> None:
             "patience needs rows to validate on: give a DataSet or validation=...; a guide with "
             "parameters for every row cannot score rows it was not fitted to"
         )
-
-
-def _optimizer(
-    model: Program, guide: Program, optim: PyroOptim | Optimizer | MakeOptimizer | None
-) -> tuple[dict[str, Tensor], PyroOptim | Optimizer]:
-    """The tensors that are trained, by name, and what trains them."""
-    programs = modules(model=model, guide=guide)
-    for program in programs.values():
-        program.train()
-    state = checkpoint.parameters(**programs)
-    if isinstance(optim, PyroOptim | Optimizer):
-        return state, optim
-    make = functools.partial(torch.optim.Adam, lr=1e-3) if optim is None else optim
-    return state, make([tensor for tensor in state.values() if tensor.requires_grad])
-
-
-def _schedule(
-    scheduler: Callable[[Optimizer], LRScheduler], optimizer: PyroOptim | Optimizer
-) -> LRScheduler:
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError("scheduler goes with an optimiser of torch.optim; Pyro's have their own")
-    return scheduler(optimizer)
 
 
 def _check_options(**options: int) -> None:

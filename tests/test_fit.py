@@ -344,3 +344,59 @@ def test_the_parameters_of_a_fit_can_be_saved_and_put_back(tmp_path):
     checkpoint.restore(checkpoint.load(tmp_path / "p.safetensors")[0], model=other)
     assert torch.equal(model.weight, other.weight)
     assert guide is not None
+
+
+def test_rows_have_a_learning_rate_of_their_own_and_no_decay():
+    x = rows(40)
+    makers = []
+
+    def make(parameters):
+        makers.append(torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1))
+        return makers[-1]
+
+    model, guide = pca(), PerDatapoint(40, 2).double()
+    fit(model, guide, x, optim=make, row_lr=0.05, epochs=1, batch_size=20, progress=False)
+    shared, tables = makers[0].param_groups
+    assert (shared["lr"], shared["weight_decay"]) == (1e-3, 0.1)
+    assert (tables["lr"], tables["weight_decay"]) == (0.05, 0.0)
+    assert [p is guide.table for p in tables["params"]] == [True]
+    assert {id(p) for p in shared["params"]} == {id(p) for p in model.parameters()}
+    # Adam's first step is as long as its learning rate, whatever the gradient.
+    torch.testing.assert_close(
+        guide.table.abs().max(), torch.tensor(0.05).double(), rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("guide", "options", "error", "sentence"),
+    [
+        (
+            Amortized(5, 2),
+            {"row_lr": 0.1},
+            TypeError,
+            "row_lr is for programs with parameters for every row",
+        ),
+        (
+            PerDatapoint(40, 2),
+            {"row_lr": 0.0},
+            ValueError,
+            "row_lr must be above 0 and finite; got 0.0",
+        ),
+        (
+            PerDatapoint(40, 2),
+            {"row_lr": 0.1, "optim": pyro.optim.Adam({})},
+            TypeError,
+            "row_lr goes with a function",
+        ),
+    ],
+)
+def test_a_learning_rate_of_rows_needs_rows(guide, options, error, sentence):
+    with pytest.raises(error, match=sentence):
+        fit(
+            pca(torch.float32),
+            guide,
+            rows(40, dtype=torch.float32),
+            epochs=1,
+            progress=False,
+            **options,
+        )

@@ -48,8 +48,8 @@ GRID = (
         _VAE,
         Part("PerDatapoint"),
         ("IWAE", "Renyi", "Trace_ELBO"),
-        {"epochs": 500, "batch_size": 100},
-        Part("Adam", {"lr": 2e-2}),  # a row is moved once in an epoch only
+        {"epochs": 500, "batch_size": 100, "row_lr": 5e-2},
+        Part("Adam", {"lr": 5e-3}),
     ),
     Recipe(
         Part("ProbabilisticPCA"),

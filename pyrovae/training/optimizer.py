@@ -1,0 +1,70 @@
+"""The optimiser of a fit and its schedule, from what the caller gave."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyrovae import checkpoint
+from pyrovae.programs import Program
+from pyrovae.step.row_tables import row_tables
+from pyrovae.training.feed import modules
+
+MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
+
+
+def make_optimizer(
+    model: Program,
+    guide: Program,
+    optim: PyroOptim | Optimizer | MakeOptimizer | None,
+    row_lr: float | None,
+) -> tuple[dict[str, Tensor], PyroOptim | Optimizer]:
+    """The tensors that are trained, by name, and what trains them."""
+    programs = modules(model=model, guide=guide)
+    for program in programs.values():
+        program.train()
+    state = checkpoint.parameters(**programs)
+    if isinstance(optim, PyroOptim | Optimizer):
+        if row_lr is not None:
+            raise TypeError(
+                "row_lr goes with a function that makes the optimiser; this one is made"
+            )
+        return state, optim
+    make = functools.partial(torch.optim.Adam, lr=1e-3) if optim is None else optim
+    trained = [tensor for tensor in state.values() if tensor.requires_grad]
+    return state, make(trained if row_lr is None else _rows_apart(trained, model, guide, row_lr))
+
+
+def _rows_apart(
+    trained: list[Tensor], model: Program, guide: Program, row_lr: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser: what all rows share, and what belongs to single ones, without decay."""
+    if not 0 < row_lr < math.inf:
+        raise ValueError(f"row_lr must be above 0 and finite; got {row_lr!r}")
+    tables = row_tables(model, guide)
+    if not tables:
+        raise TypeError(
+            "row_lr is for programs with parameters for every row, such as the guide PerDatapoint: neither "
+            "the model nor the guide here has any"
+        )
+    mine = {id(table) for table in tables}
+    shared = {"params": [tensor for tensor in trained if id(tensor) not in mine]}
+    rows = {"params": tables, "lr": row_lr, "weight_decay": 0.0}
+    return [shared, rows] if shared["params"] else [rows]
+
+
+def make_schedule(
+    scheduler: Callable[[Optimizer], LRScheduler], optimizer: PyroOptim | Optimizer
+) -> LRScheduler:
+    """The learning-rate schedule of an optimiser of torch."""
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError("scheduler goes with an optimiser of torch.optim; Pyro's have their own")
+    return scheduler(optimizer)
