@@ -1,0 +1,231 @@
+"""What the scripts of the published tables share: training, evaluation, printing and recording."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from cells import PARTICLES, Cell
+from speed import measure
+
+from pyrovae import checkpoint
+from pyrovae.experiment import Experiment, run
+from pyrovae.records import OutputFolder, RunFolder
+from pyrovae.running.config import Config
+from pyrovae.running.run_record import identity
+from pyrovae.training.checkpoint_folder import CheckpointFolder
+from pyrovae.training.interrupts import Interrupted
+from pyrovae.training.progress import Measurement
+from pyrovae.training.resume import Keeping
+
+RESULTS = Path(__file__).parent.parent / "results"
+Cells = Callable[[argparse.Namespace], list[Cell]]
+
+
+def options_of(description: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--cells", nargs="+", help="which of the table; all by default")
+    add("--seeds", nargs="+", type=int, default=[0])
+    add(
+        "--passes", type=int, help="over the training images; other than the default is another run"
+    )
+    add("--minutes", type=float, help="of training, for all runs; then what is there is evaluated")
+    add("--output", default="results/published", help="folder of the runs, which go on from there")
+    add(
+        "--images",
+        type=int,
+        help="test images that an unfinished run is evaluated on; all by default",
+    )
+    add("--particles", type=int, default=PARTICLES, help="for them")
+    add("--evaluations", type=int, default=1, help="repeat the evaluation with as many seeds")
+    add("--threads", type=int, default=1)
+    add(
+        "--measure", action="store_true", help="only time a step and an evaluation of 10,000 images"
+    )
+    add(
+        "--points",
+        type=int,
+        default=100,
+        help="training images whose gaps are measured, if any are",
+    )
+    add("--results", type=Path, default=RESULTS, help="folder of the JSON file")
+    return parser.parse_args(arguments)
+
+
+def main(name: str, description: str | None, cells: Cells) -> None:
+    """Train what is missing, evaluate, print the table and write its JSON file."""
+    options = options_of(description or name)
+    torch.set_num_threads(options.threads)
+    table = {cell.name: cell for cell in cells(options)}
+    unknown = sorted(set(options.cells or ()) - set(table))
+    if unknown:
+        sys.exit(f"There is no cell {unknown[0]!r}; known are {', '.join(table)}.")
+    chosen = [table[c] for c in options.cells or table]
+    if options.measure:
+        write(name, "measured", measure(chosen[0].config), options)
+        return
+    output, until = OutputFolder.claim(options.output), deadline(options.minutes)
+    for cell in chosen:
+        for seed in options.seeds:
+            found = carry_out(cell.config.updated({"seed": seed}), output, until, options)
+            write(name, cell.name, describe(cell) | {"runs": {str(seed): found}}, options)
+    print(text(options.results / f"{name}.json"))
+
+
+def deadline(minutes: float | None) -> float:
+    """When training has to stop."""
+    return float("inf") if minutes is None else time.monotonic() + 60 * minutes
+
+
+def carry_out(
+    config: Config, output: OutputFolder, until: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One run, from its last checkpoint if it has one, and its figures; not finished if time is up."""
+    config = config.complete()
+    folder = output.run(config.run_name)
+
+    def look(at: Measurement) -> None:
+        if time.monotonic() > until:
+            signal.raise_signal(signal.SIGTERM)  # the step is finished, and a checkpoint written
+
+    if folder.finished(config.to_yaml()) is None and time.monotonic() < until:
+        begun = folder.has_checkpoints and folder.config() == config.to_yaml()
+        try:
+            run(config, folder, on_epoch=look, keeping=Keeping(resume=begun))
+        except Interrupted:
+            if until == float("inf"):
+                raise
+    return figures(config, folder, options)
+
+
+def figures(config: Config, folder: RunFolder, options: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a run, finished or not."""
+    metrics, record = folder.metrics(), folder.finished(config.to_yaml())
+    found: dict[str, Any] = {
+        "status": "finished" if record else "partial",
+        "passes": len(metrics["epoch"]),
+        "of passes": config.fit["epochs"],
+        "batch size": config.fit["batch_size"],
+        "train seconds": round(float(metrics["seconds"][-1])) if len(metrics["seconds"]) else 0,
+        "curve": curve(metrics["epoch"], metrics["train_bound"]),
+    }
+    if record:
+        found["log p"] = record["test_log_evidence"]
+        found["log p error"] = record["test_log_evidence_se"]
+        found["elbo"], found["data"] = record["test_elbo"], record["data"]
+    if not record or options.evaluations > 1:
+        experiment = trained(config, folder)
+        found["data"] = experiment.data.describe()
+        values = [
+            evaluate(experiment, options, config.seed + i)
+            for i in range(options.evaluations if record is None else 1, options.evaluations)
+        ]
+        if record is None:
+            values.insert(0, evaluate(experiment, options, config.seed))
+            found["log p"], found["log p error"] = values[0]
+            found |= {"images": options.images, "particles": options.particles}
+        found["evaluations"] = [value for value, _ in values]
+    return found
+
+
+def trained(config: Config, folder: RunFolder) -> Experiment:
+    """The parts with the last parameters of a run, or those it would begin with."""
+    experiment = Experiment.build(config)
+    parts = {"model": experiment.model, "guide": experiment.guide}
+    if folder.finished(config.to_yaml()):
+        checkpoint.restore(checkpoint.load(folder.parameters_path)[0], **parts)
+    elif folder.has_checkpoints:
+        state = CheckpointFolder(folder.checkpoints_path).newest()
+        tensors = state[0] if state else {}
+        best = any(key.startswith("best.") for key in tensors)
+        prefix = "best." if best else "now."
+        kept = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        checkpoint.restore(kept, **parts)
+    return experiment
+
+
+def evaluate(
+    experiment: Experiment, options: argparse.Namespace, seed: int, particles: int | None = None
+) -> tuple[float, float]:
+    """Mean of log p(x) over the test images, and the standard error that the draws give it."""
+    estimator = type(experiment.estimator)(num_particles=particles or options.particles)  # type: ignore[call-arg]
+    values, errors = [], []
+    for x in experiment.data.fixed("test")[: options.images].split(1000):
+        found = estimator(experiment.model, experiment.guide, x, seed=seed)
+        values.append(found.value)
+        errors.append(found.standard_error)
+    value, error = torch.cat(values), torch.cat(errors)
+    return float(value.mean()), float(error.square().sum() ** 0.5) / len(value)
+
+
+def curve(epochs: Sequence[float], bounds: Sequence[float], most: int = 40) -> list[list[float]]:
+    """Pass and training bound, at no more than so many passes."""
+    every = max(1, len(epochs) // most)
+    chosen = [i for i in range(len(epochs)) if i % every == 0 or i == len(epochs) - 1]
+    return [[int(epochs[i]), round(float(bounds[i]), 2)] for i in chosen]
+
+
+def describe(cell: Cell) -> dict[str, Any]:
+    """What a cell says of itself, in JSON."""
+    plain = cell.config.complete().plain()
+    kept = ("data", "model", "guide", "objective", "optim", "scheduler", "evidence", "fit")
+    return {
+        "published": cell.published,
+        "source": cell.source,
+        "reproductions": list(cell.reproductions),
+        "note": cell.note,
+        "config": {k: plain[k] for k in kept},
+    }
+
+
+def write(name: str, key: str, found: dict[str, Any], options: argparse.Namespace) -> None:
+    """Put one entry into the JSON file of a table; other entries and other seeds stay."""
+    path = options.results / f"{name}.json"
+    held = json.loads(path.read_text()) if path.exists() else {}
+    found["command"] = shlex.join(["python", f"scripts/tables/{name}.py", *sys.argv[1:]])
+    found["versions"] = identity(Config())["versions"]
+    found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s)"
+    held[key] = found | {"runs": {**held.get(key, {}).get("runs", {}), **found.get("runs", {})}}
+    if not held[key]["runs"]:
+        del held[key]["runs"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(held, indent=1) + "\n")
+
+
+def text(path: Path) -> str:
+    """The table of a JSON file: ours beside the published figure, its source and its reproductions."""
+    lines = ["| cell | ours | published | difference | reproductions | passes | source |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for name, cell in json.loads(path.read_text()).items():
+        runs = list(cell.get("runs", {}).values())
+        if not runs:
+            continue
+        values = [r["log p"] for r in runs]
+        ours, note = mean(values), "" if len(values) == 1 else f" ± {stdev(values):.2f} over seeds"
+        passes = " ".join(
+            f"{r['passes']}" + (f" of {r['of passes']}" if r["status"] == "partial" else "")
+            for r in runs
+        )
+        known = sorted((cell["published"], *cell["reproductions"]))
+        spread = f"{known[0]:.2f} to {known[-1]:.2f}" if cell["reproductions"] else "none known"
+        lines.append(
+            f"| {name} | {ours:.2f} ({max(r['log p error'] for r in runs):.3f}){note} "
+            f"| {cell['published']:.2f} | {ours - cell['published']:+.2f} | {spread} | {passes} "
+            f"| {cell['source']} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The scripts of the published tables, on digits that need no download."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pyrovae.records import OutputFolder
+from pyrovae.training.interrupts import Interrupted
+
+TABLES = Path(__file__).parent.parent.parent / "scripts" / "tables"
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    """The modules of the scripts, gone again afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(TABLES))
+    import burda2016
+    import cells
+    import cremer2018
+    import li_turner2016
+    import rainforth2018
+    import tables
+
+    yield {
+        "cells": cells,
+        "tables": tables,
+        "scripts": (burda2016, li_turner2016, rainforth2018),
+        "cremer": cremer2018,
+    }
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == TABLES:
+            del sys.modules[name]
+
+
+def tiny(tables, **options):
+    return (
+        tables["cells"]
+        .one_layer(
+            {"name": "Digits", "form": "binary"},
+            {"name": "IWAE", "num_particles": 2},
+            passes=3,
+            latent=2,
+            hidden=(5,),
+            batch_size=400,
+            **options,
+        )
+        .updated({"evidence": {"name": "ImportanceSampling", "num_particles": 20}})
+    )
+
+
+def options_of(tables, tmp_path, *arguments):
+    return tables["tables"].options_of(
+        "", ["--results", str(tmp_path / "r"), "--particles", "20", "--images", "30", *arguments]
+    )
+
+
+def test_every_cell_of_every_table_makes_a_configuration_of_its_own(tables, tmp_path):
+    for script in tables["scripts"]:
+        made = script.cells(options_of(tables, tmp_path))
+        names = {cell.config.complete().run_name for cell in made}
+        assert len(names) == len(made) == len(script.PUBLISHED)
+        assert all(-140 < cell.published < -80 for cell in made)
+
+
+def test_a_run_that_is_out_of_time_is_evaluated_and_goes_on_later(tables, tmp_path, monkeypatch):
+    module, output = tables["tables"], OutputFolder.claim(tmp_path / "out")
+    options, config = options_of(tables, tmp_path), tiny(tables)
+    whole = module.carry_out(config, OutputFolder.claim(tmp_path / "whole"), float("inf"), options)
+    untrained = module.carry_out(config, output, time.monotonic() - 1, options)
+    with monkeypatch.context() as patched:
+        clock = iter([0.0, 2.0, 2.0, 2.0])
+        patched.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        cut = module.carry_out(config, output, 1.0, options)
+    after = module.carry_out(config, output, float("inf"), options)
+    assert untrained["status"] == cut["status"] == "partial"
+    assert untrained["passes"] == 0 < cut["passes"] < 3
+    assert cut["data"]["binarisation"] == "dynamic"
+    assert cut["log p error"] > 0
+    assert after["status"] == "finished"
+    assert after["log p"] == whole["log p"]
+
+
+def test_a_signal_of_ones_own_ends_the_script(tables, tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise Interrupted("stopped", 2)
+
+    monkeypatch.setattr(tables["tables"], "run", stopped)
+    output = OutputFolder.claim(tmp_path / "out")
+    with pytest.raises(Interrupted):
+        tables["tables"].carry_out(tiny(tables), output, float("inf"), options_of(tables, tmp_path))
+
+
+def test_the_file_keeps_other_seeds_and_the_table_says_what_is_partial(tables, tmp_path):
+    module, options = tables["tables"], options_of(tables, tmp_path)
+    cell = tables["cells"].Cell("A", tiny(tables), -85.0, "somebody 2000", (-84.5,))
+    run = {"log p": -86.0, "log p error": 0.01, "passes": 2, "of passes": 3, "status": "partial"}
+    module.write("mine", "A", module.describe(cell) | {"runs": {"0": run}}, options)
+    module.write(
+        "mine", "A", module.describe(cell) | {"runs": {"1": run | {"log p": -88.0}}}, options
+    )
+    held = json.loads((tmp_path / "r" / "mine.json").read_text())
+    assert set(held["A"]["runs"]) == {"0", "1"}
+    line = module.text(tmp_path / "r" / "mine.json").splitlines()[-1]
+    assert "-87.00" in line
+    assert "± 1.41 over seeds" in line
+    assert "2 of 3" in line
+    assert "-85.00 to -84.50" in line
+
+
+def test_gaps_add_up(tables):
+    from pyrovae.experiment import Experiment
+
+    found = tables["cremer"].decompose(Experiment.build(tiny(tables)), 2)
+    assert found["approximation"] + found["amortization"] == pytest.approx(found["inference"])
+    assert found["log p"][0] >= found["log p, importance sampling"][0]
