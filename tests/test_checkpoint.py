@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from pyrovae import checkpoint
 from pyrovae.checkpoint import _signed, load, parameters, restore, save
+from pyrovae.storage.files import write_atomically
 
 
 @pytest.fixture
@@ -143,3 +145,15 @@ def test_a_checkpoint_of_another_model_is_refused_and_changes_nothing():
     assert "model.bias is not in the checkpoint" in str(caught.value)
     assert "model.weight has shape (4, 2) there and (3, 2) here" in str(caught.value)
     assert torch.equal(mine.weight, before)
+
+
+def test_the_manifest_is_written_last(tmp_path, monkeypatch):
+    written = []
+
+    def noted(path, content):
+        written.append(path.suffix)
+        write_atomically(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", noted)
+    checkpoint.save(tmp_path / "a.safetensors", {"x": torch.zeros(2)}, {})
+    assert written == [".safetensors", ".json"]

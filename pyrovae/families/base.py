@@ -18,6 +18,16 @@ def positive(raw: Tensor) -> Tensor:
     return softplus(raw + _SOFTPLUS_OF_ONE)
 
 
+def positive_scale(raw: Tensor) -> Tensor:
+    """`positive`, and above 0 even where softplus is not, as for rows far from all that were trained on.
+
+    Example:
+        >>> bool(positive_scale(torch.tensor(-1e4)) > 0)
+        True
+    """
+    return positive(raw) + torch.finfo(raw.dtype).tiny
+
+
 def positive_inverse(value: Tensor) -> Tensor:
     """Map a positive number back to the one that `positive` makes it from.
 

@@ -10,7 +10,7 @@ from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import Tensor
 from torch.distributions.transforms import Transform
 
-from pyrovae.families.base import Family, lower_triangle, positive
+from pyrovae.families.base import Family, lower_triangle, positive, positive_scale
 
 BINS = 5
 BOUND = 4.0
@@ -58,7 +58,7 @@ class Flow(Family):
             self._spline(first),
             BatchAffine(torch.zeros_like(loc), lower_triangle(torch.ones_like(loc), mixing)),
             self._spline(second),
-            BatchAffine(loc, lower_triangle(positive(raw), below)),
+            BatchAffine(loc, lower_triangle(positive_scale(raw), below)),
         ]
 
     def _spline(self, raw: Tensor) -> ConditionedSpline:

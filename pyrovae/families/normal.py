@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from pyrovae.families.base import Family, lower_triangle, positive
+from pyrovae.families.base import Family, lower_triangle, positive_scale
 from pyrovae.families.diagonal_normal import diagonal_normal
 
 
@@ -21,12 +21,12 @@ class Diagonal(Family):
     def distribution(self, parameters: Tensor) -> TorchDistribution:
         """Normal(loc, scale), event shape (L,)."""
         loc, raw = parameters.split(self.latent, -1)
-        return diagonal_normal(loc, positive(raw))
+        return diagonal_normal(loc, positive_scale(raw))
 
     def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Loc + scale * noise."""
         loc, raw = parameters.split(self.latent, -1)
-        return loc + positive(raw) * noise
+        return loc + positive_scale(raw) * noise
 
 
 class FullCovariance(Family):
@@ -50,4 +50,4 @@ class FullCovariance(Family):
     def _loc_and_factor(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         lengths = [self.latent, self.latent, self.size - 2 * self.latent]
         loc, raw, below = parameters.split(lengths, -1)
-        return loc, lower_triangle(positive(raw), below)
+        return loc, lower_triangle(positive_scale(raw), below)

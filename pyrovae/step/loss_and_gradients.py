@@ -63,6 +63,19 @@ class LossAndGradients:
         loss, self.leaves, rows = self._run(args, kwargs)
         return self._outputs(loss, rows)
 
+    def look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Find out which parameters the programs use, before any step; no random number is used up."""
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(),
+            own_parameters(self.model, self.guide),
+            poutine.trace(param_only=True) as seen,
+            poutine.block(hide_types=["sample"]),
+        ):
+            drawn = poutine.trace(self.guide).get_trace(*args, **kwargs)
+            poutine.replay(self.model, trace=drawn)(*args, **kwargs)
+        self.leaves = self._used(seen.trace)
+
     def parameters(self) -> list[Tensor]:
         """The parameters of the model and the guide that are modules, each once."""
         found = {

@@ -50,6 +50,9 @@ def set_optimizer(
             return
         _check_kind(optimizer, saved)
         made = {id(p): object for p, object in optimizer.optim_objs.items()}
+        for name, parameter in names.items():
+            if name not in saved["each"]:
+                optimizer.optim_objs.pop(parameter, None)  # was made since
         for name, state in saved["each"].items():
             _set_one(made[id(names[name])], state, names)
     except (KeyError, TypeError, AttributeError) as error:

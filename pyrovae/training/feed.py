@@ -134,8 +134,13 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
     )
 
 
-def check_together(source: Feed, model: Program, guide: Program, batch_size: int) -> None:
+def check_together(
+    source: Feed, model: Program, guide: Program, batch_size: int
+) -> tuple[Tensor, dict[str, Any]]:
     """Run both programs once on the first batch, and refuse what does not fit, before any step.
+
+    Returns:
+        What they were called with.
 
     Raises:
         ValueError: data that the model cannot score, or a guide that is not one of this model.
@@ -154,6 +159,7 @@ def check_together(source: Feed, model: Program, guide: Program, batch_size: int
             f"the guide was made for latent={theirs}, the model has latent={mine}: make both alike"
         )
     check(model, guide, x, **extras)
+    return x, extras
 
 
 def modules(**programs: Program) -> dict[str, nn.Module]:

@@ -2,8 +2,8 @@
 
 Losses add up on the device, and a sum that holds one infinite or undefined loss stays so. Every so many
 steps the sum and the parameters are looked at, once; if they are sound, a copy of the whole state is
-kept. If not, the fit goes back to the copy and takes the steps again, looking at each: the same random
-numbers lead to the same failure, and it stops before that step.
+kept. If not, the fit goes back to the copy and takes the steps again, looking at each, through the ends of
+epochs too: the same random numbers lead to the same failure, and it stops before that step.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import Tensor
 from pyrovae.training.feed import Feed
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.non_finite import Finding, NonFiniteError, explain
+from pyrovae.training.progress import Measurement
 
-EVERY = 64  # steps between two looks: one waits for the device, and copies the state
+EVERY = 128  # steps between two looks: one waits for the device, and copies the state
 MOST_BYTES = 2**30  # a larger state is looked at, but not copied
 
 
@@ -31,12 +32,21 @@ class Guard:
         state: of the fit.
         source: of its batches.
         step: takes one step with the rows of these numbers.
+        close: ends an epoch again that was so measured.
     """
 
-    def __init__(self, state: FitState, source: Feed, step: Callable[[Tensor], None]) -> None:
+    def __init__(
+        self,
+        state: FitState,
+        source: Feed,
+        step: Callable[[Tensor], None],
+        close: Callable[[Measurement], None],
+    ) -> None:
         self.state = state
         self.source = source
         self.step = step
+        self.close = close
+        self.closed: list[Measurement] = []  # epochs that ended since the copy
         self.kept: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.since = 0
 
@@ -46,6 +56,7 @@ class Guard:
         tensors, plain = self.state.read()
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         self.since = self.state.steps
+        self.closed = []
         self.kept = None if size > MOST_BYTES else (_copies(tensors, self.kept), plain)
 
     def look(self) -> None:
@@ -57,6 +68,27 @@ class Guard:
         if self.state.steps - self.since >= EVERY:
             self.check()
             self.keep()
+
+    def epoch_ends(self, last: bool) -> None:
+        """Look at the sum of the losses, which is about to be used, and at the rest if it is time to.
+
+        Args:
+            last: whether nothing may follow.
+
+        Raises:
+            NonFiniteError: as `look`.
+        """
+        if last or self.state.steps - self.since >= EVERY:
+            self.check()
+        elif not math.isfinite(self.state.total.item()):
+            self.find(None)
+
+    def epoch_ended(self, at: Measurement) -> None:
+        """Keep the state if it is time to, or else how the epoch ended."""
+        if self.kept is None or self.state.steps - self.since >= EVERY:
+            self.keep()
+        else:
+            self.closed.append(at)
 
     def check(self) -> None:
         """Look at the state now.
@@ -104,6 +136,7 @@ class Guard:
             NonFiniteError: the parameters had gone where none can be.
             Exception: ``error``, if that was not why.
         """
+        self.check()
         finding = _of_error(error, self.state.steps + 1, [])
         if finding is None:
             raise error
@@ -116,6 +149,9 @@ class Guard:
     def _step_again(self) -> None:
         """Take a step, and raise what went wrong in it, with the state as it was before."""
         state = self.state
+        if state.batches.position == state.batches.size:
+            next(iter(state.batches), None)  # goes on to the next pass
+            self.close(self.closed.pop(0))
         tensors, plain = state.read()
         before = _copies(tensors, None), plain
         index = next(iter(state.batches))

@@ -51,7 +51,7 @@ class Trainer:
             self.restore_best()
             return self.history()
         self.began = time.perf_counter() - state.seconds
-        self.guard = Guard(state, self.source, self.step)
+        self.guard = Guard(state, self.source, self.step, self.close_again)
         self.guard.keep()
         with Interrupts(self.folder is not None) as interrupts:
             while not state.over:
@@ -100,12 +100,10 @@ class Trainer:
         came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
         came = {name: tensor for name, tensor in came.items() if not name.startswith("store.")}
         check_same(came, state.tensors, convert=convert)
-        kinds = kinds_of(plain)
         put_back(state.tensors, came)
         # Steps that are undone at once: after them the optimiser has made all that it remembers, and
         # what was recorded or compiled is so again.
-        batches = [(at[:3], at[3]) for at in kinds] or [([0, 0, 1], 1)]
-        for (epoch, start, end), count in batches:
+        for epoch, start, end, count in kinds_of(plain) or [[0, 0, 1, 1]]:
             for _ in range(count):
                 self.step(state.batches.order(epoch)[start:end])
         state.put(tensors, plain, convert=convert)
@@ -146,7 +144,9 @@ class Trainer:
                 self.guard.check()
                 self.write()
                 self.refuse_to_go_on(interrupts)
-        self.guard.check()
+        epoch = len(state.measured) + 1
+        last = self.patience is not None and epoch - state.best_epoch >= self.patience
+        self.guard.epoch_ends(last or epoch == self.epochs)
 
     def close_epoch(self, validation_bound: float, shown: FitProgress) -> None:
         """Note the bounds, keep the parameters if they are the best, and move the learning rate on."""
@@ -155,16 +155,26 @@ class Trainer:
         bound = -state.total.item() / self.source.rows
         epoch = len(state.measured) + 1
         at = Measurement(state.steps, epoch, self.epochs, seconds, bound, validation_bound)
-        state.measured.append(at)
-        state.total.zero_()
-        self.keep_if_best(at)
-        self.next_rate(at)
+        self.close(at)
         waited = epoch - state.best_epoch
         patience = math.inf if self.patience is None else max(self.patience, self.validate_every)
         state.stopped_early = waited >= patience
         state.over = state.stopped_early or epoch >= self.epochs
-        self.guard.keep()
+        self.guard.epoch_ended(at)
         shown.epoch(at)
+
+    def close(self, at: Measurement) -> None:
+        """What the end of an epoch does to the state."""
+        self.state.measured.append(at)
+        self.state.total.zero_()
+        self.keep_if_best(at)
+        self.next_rate(at)
+
+    def close_again(self, at: Measurement) -> None:
+        """End an epoch as it ended before, for the guard, which takes its steps again."""
+        if self.validates_now():
+            self.validate()
+        self.close(at)
 
     def write(self) -> None:
         """Write a checkpoint of the state as it is, if there is a folder for it."""
@@ -200,6 +210,7 @@ class Trainer:
         except (RuntimeError, ValueError) as error:
             self.guard.refuse(error)
         if not math.isfinite(bound):
+            self.guard.check()
             warnings.warn(
                 f"the bound of the validation rows is {bound} after epoch {batches.epoch}: it is not taken "
                 "for the best; look for rows far from those that were trained on",

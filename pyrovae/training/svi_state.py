@@ -38,6 +38,12 @@ def stored_parameters(svi: SVI) -> dict[str, Tensor]:
     return {name: leaf for name, leaf in store.items() if id(leaf) in trained}
 
 
+def find_stored(svi: SVI, x: Tensor, extras: Mapping[str, Any]) -> None:
+    """Let the state before the first step hold the parameters in Pyro's store that the programs use."""
+    if pyro.get_param_store()._params:
+        svi._function.look((x,), dict(extras))
+
+
 def read_svi(svi: SVI, names: Mapping[str, Tensor]) -> dict[str, Any]:
     """What the next step depends on: nested values; tensors are those at work, not copies.
 

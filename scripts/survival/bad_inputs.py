@@ -160,6 +160,10 @@ LIBRARY: dict[str, tuple[Call, str]] = {
     ),
     "latent 0": (lambda: models.VAE(6, latent=0), "at least 1"),
     "components 0": (lambda: models.GaussianMixture(6, components=0), "at least 1"),
+    "more components than rows": (
+        lambda: models.GaussianMixture(6, components=30).initialise(X),
+        "at least one row for each",
+    ),
     "an unknown likelihood": (lambda: models.VAE(6, likelihood="odd"), "known"),
     "a scale that does not apply": (
         lambda: models.VAE(6, likelihood="bernoulli", scale=0.1),

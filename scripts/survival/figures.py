@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("torch", "pyro-ppl", "numpy", "safetensors", "hypothesis", "mpmath")
 
 
 @dataclass(frozen=True)
@@ -31,3 +39,29 @@ class Figure:
         short = "   <-- falls short" if self.fell_short else ""
         note = f"   ({self.note})" if self.note else ""
         return f"{self.what:<78} {self.reached:>7,}{of}{note}{short}"
+
+
+def record(path: Path, name: str, figures: Sequence[Figure], options: str = "") -> None:
+    """Write the figures of one kind into a JSON file; those of other kinds in it stay.
+
+    Args:
+        path: the file.
+        name: of the kind.
+        figures: of this kind.
+        options: of the command, each followed by a space.
+    """
+    held = json.loads(path.read_text()) if path.exists() else {}
+    held[name] = {
+        "command": f"python scripts/survival {options}{name}",
+        "seed": 0,
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in PACKAGES},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread",
+        "figures": [
+            {key: value for key, value in asdict(figure).items() if value not in (None, "")}
+            for figure in figures
+        ],
+        "fell_short": sum(figure.fell_short for figure in figures),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(held, indent=1) + "\n")

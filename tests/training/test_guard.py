@@ -3,6 +3,8 @@
 import functools
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -102,6 +104,24 @@ def test_it_stops_before_the_step_and_says_where(where, at, level, monkeypatch, 
     assert torch.equal(saved["now." + "guide.encoder.layers.0.weight"], parameters[-4]) or saved
 
 
+@pytest.mark.parametrize("at", [4, 8, 13])
+def test_it_goes_back_through_the_ends_of_epochs(at, monkeypatch, tmp_path):
+    """Three steps in an epoch: the copy is from the beginning; schedule and best epoch come back too."""
+    options = {
+        "validation": X[:9],
+        "scheduler": functools.partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5),
+        "run_dir": tmp_path / "fit",
+        "checkpoint_seconds": None,
+    }
+    error, parameters, before = poisoned(monkeypatch, "site", math.inf, at, **options)
+    assert error.step == at
+    assert all(torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
+    newest = CheckpointFolder(tmp_path / "fit").manifests()[0].with_suffix(".safetensors")
+    state = load(newest)[1]["state"]
+    assert len(state["measured"]) == (at - 1) // 3 == state["schedule"]["last_epoch"]
+    assert state["best_epoch"] > 0
+
+
 def test_the_rows_of_a_table_are_named(monkeypatch):
     class Table(PerDatapoint):
         def local_parameters(self, x, index=None):
@@ -181,4 +201,45 @@ def test_looking_costs_little():
         fit(model, guide, X, optim=optim, epochs=2, batch_size=1, progress=False)
     finally:
         patch.undo()
-    assert looks == [40, 80]
+    assert looks == [80]
+
+
+def test_parameters_in_the_store_are_put_back_even_after_the_first_step(tmp_path):
+    pyro.clear_param_store()
+    poison = {"now": math.inf}
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            scale = torch.tensor(1.0) + (poison["now"] if torch.is_grad_enabled() else 0.0)
+            pyro.sample("x", dist.Normal(z[:, None], scale).to_event(1), obs=x)
+
+    def approximation(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.5)), 1.0))
+
+    def carry_out(resume, **options):
+        optim = pyro.optim.Adam({"lr": 0.1})
+        try:
+            fit(
+                model,
+                approximation,
+                X,
+                optim=optim,
+                epochs=3,
+                progress=False,
+                resume=resume,
+                **options,
+            )
+        except NonFiniteError:
+            return optim, None
+        return optim, pyro.param("loc").item()
+
+    optim, _ = carry_out(False, run_dir=tmp_path)
+    assert pyro.param("loc").item() == 0.5
+    assert not optim.optim_objs  # nothing is remembered of the step that was not applied
+    poison["now"] = 0.0
+    _, resumed = carry_out(True, run_dir=tmp_path)
+    pyro.clear_param_store()
+    _, whole = carry_out(False)
+    assert resumed == whole != 0.5
