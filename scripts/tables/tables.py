@@ -20,6 +20,7 @@ from cells import PARTICLES, Cell
 from speed import measure
 
 from pyrovae import checkpoint
+from pyrovae.evidence import ImportanceSampling
 from pyrovae.experiment import Experiment, run
 from pyrovae.records import OutputFolder, RunFolder
 from pyrovae.running.config import Config
@@ -122,24 +123,22 @@ def figures(config: Config, folder: RunFolder, options: argparse.Namespace) -> d
         "of passes": config.fit["epochs"],
         "batch size": config.fit["batch_size"],
         "train seconds": round(float(metrics["seconds"][-1])) if len(metrics["seconds"]) else 0,
-        "curve": curve(metrics["epoch"], metrics["train_bound"]),
+        "curve": curve(metrics["epoch"].tolist(), metrics["train_bound"].tolist()),
+        "validation": curve(metrics["epoch"].tolist(), metrics["validation_bound"].tolist()),
     }
+    scored = []
     if record:
-        found["log p"] = record["test_log_evidence"]
-        found["log p error"] = record["test_log_evidence_se"]
+        scored.append((record["test_log_evidence"], record["test_log_evidence_se"]))
         found["elbo"], found["data"] = record["test_elbo"], record["data"]
-    if not record or options.evaluations > 1:
+    if len(scored) < options.evaluations:
         experiment = trained(config, folder)
         found["data"] = experiment.data.describe()
-        values = [
-            evaluate(experiment, options, config.seed + i)
-            for i in range(options.evaluations if record is None else 1, options.evaluations)
-        ]
-        if record is None:
-            values.insert(0, evaluate(experiment, options, config.seed))
-            found["log p"], found["log p error"] = values[0]
-            found |= {"images": options.images, "particles": options.particles}
-        found["evaluations"] = [value for value, _ in values]
+        for number in range(len(scored), options.evaluations):
+            scored.append(evaluate(experiment, options, config.seed + number))
+    if not record:
+        found |= {"images": options.images, "particles": options.particles}
+    found["log p"], found["log p error"] = scored[0]
+    found["evaluations"] = [value for value, _ in scored]
     return found
 
 
@@ -159,11 +158,9 @@ def trained(config: Config, folder: RunFolder) -> Experiment:
     return experiment
 
 
-def evaluate(
-    experiment: Experiment, options: argparse.Namespace, seed: int, particles: int | None = None
-) -> tuple[float, float]:
+def evaluate(experiment: Experiment, options: argparse.Namespace, seed: int) -> tuple[float, float]:
     """Mean of log p(x) over the test images, and the standard error that the draws give it."""
-    estimator = type(experiment.estimator)(num_particles=particles or options.particles)  # type: ignore[call-arg]
+    estimator = ImportanceSampling(num_particles=options.particles)
     values, errors = [], []
     for x in experiment.data.fixed("test")[: options.images].split(1000):
         found = estimator(experiment.model, experiment.guide, x, seed=seed)
@@ -174,10 +171,10 @@ def evaluate(
 
 
 def curve(epochs: Sequence[float], bounds: Sequence[float], most: int = 40) -> list[list[float]]:
-    """Pass and training bound, at no more than so many passes."""
-    every = max(1, len(epochs) // most)
-    chosen = [i for i in range(len(epochs)) if i % every == 0 or i == len(epochs) - 1]
-    return [[int(epochs[i]), round(float(bounds[i]), 2)] for i in chosen]
+    """Pass and bound where it was measured, at about so many passes."""
+    seen = [(int(e), round(b, 2)) for e, b in zip(epochs, bounds, strict=True) if b == b]
+    every = max(1, len(seen) // most)
+    return [list(at) for i, at in enumerate(seen) if i % every == 0 or i == len(seen) - 1]
 
 
 def describe(cell: Cell) -> dict[str, Any]:
@@ -218,7 +215,9 @@ def text(path: Path) -> str:
         values = [r["log p"] for r in runs]
         ours, note = mean(values), "" if len(values) == 1 else f" ± {stdev(values):.2f} over seeds"
         passes = " ".join(
-            f"{r['passes']}" + (f" of {r['of passes']}" if r["status"] == "partial" else "")
+            f"{r['passes']}"
+            + (f" of {r['of passes']}" if r["status"] == "partial" else "")
+            + (f", {r['images']} images" if r.get("images") else "")
             for r in runs
         )
         known = sorted((cell["published"], *cell["reproductions"]))
