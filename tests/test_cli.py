@@ -90,6 +90,7 @@ def test_a_fitted_run_is_scored_again(fitted, capsys):
     saved = read_json(run.path / "diagnosis.json")
     assert len(saved["words"]) >= 5
     assert saved["numbers"]["particles"] == 200
+    assert len(saved["rows"]["k_hat"]) == saved["numbers"]["rows"]
 
 
 def test_the_report_is_made_again(fitted, capsys):

@@ -19,12 +19,13 @@ def rescore(
 
     Args:
         experiment: the parts of the run, with its parameters.
-        folder: of the run; ``diagnosis.json`` there holds numbers, words and what did not apply.
+        folder: of the run; ``diagnosis.json`` there holds numbers, those of each row, words and what did
+            not apply.
         part: which rows.
         quick: spend a tenth, for a first look.
 
     Returns:
-        What the numbers mean, in sentences.
+        What the numbers mean, in sentences; the last ones say what does not apply, and why.
     """
     with tqdm(leave=False) as bar:
 
@@ -42,7 +43,14 @@ def rescore(
             progress=show,
         )
     said = verdicts(found.numbers)
-    numbers = {"numbers": without_non_finite(found.numbers), "seconds": found.seconds}
-    saved = {"part": part, "words": said, "skipped": found.skipped, **numbers}
+    said += [f"No {name}: {why}." for name, why in found.skipped.items()]
+    saved = {
+        "part": part,
+        "words": said,
+        "skipped": found.skipped,
+        "numbers": without_non_finite(found.numbers),
+        "rows": without_non_finite({name: row.tolist() for name, row in found.rows.items()}),
+        "seconds": found.seconds,
+    }
     write_json(folder.path / "diagnosis.json", saved)
     return said

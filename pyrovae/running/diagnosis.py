@@ -62,6 +62,8 @@ def diagnose(
     budget = budget or Budget()
     own: Program = guide
     if isinstance(guide, RowGuide):
+        if progress is not None:
+            progress("fitting the guide to these rows", 0, len(CONTINUOUS))
         own = refit(model, guide, x, steps=budget.refit_steps, seed=seed)
     case = Case(model, own, guide, x, labels, train, budget, seed, Diagnosis())
     steps = CONTINUOUS if _is_continuous(own, x) else DISCRETE

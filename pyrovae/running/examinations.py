@@ -41,7 +41,8 @@ class Diagnosis:
     Attributes:
         numbers: by name, as `pyrovae.running.verdicts.verdicts` reads them; nats per datapoint where nats.
         skipped: by diagnostic, the sentence that says why it does not apply.
-        rows: by name, (B,) numbers of each datapoint: ``k_hat``, ``log_evidence``, ``elbo``.
+        rows: by name, (B,) numbers of each datapoint: ``k_hat``, ``log_evidence`` and its standard error
+            ``log_evidence_se``, ``elbo``.
         seconds: by diagnostic, wall clock.
     """
 
@@ -114,13 +115,15 @@ def _evidence(case: Case) -> None:
         raise ValueError("importance sampling kept no weights")
     shapes, elbo = k_hat(weights), weights.double().mean(0)
     limit = threshold(case.budget.particles)
-    case.found.rows |= {"k_hat": shapes, "log_evidence": estimate.value, "elbo": elbo}
+    values, errors = estimate.value, estimate.standard_error
+    case.found.rows |= {"k_hat": shapes, "log_evidence": values, "elbo": elbo}
+    case.found.rows["log_evidence_se"] = errors
     case.found.numbers |= {
         "rows": len(case.x),
         "particles": case.budget.particles,
         "elbo": float(elbo.mean()),
-        "log_evidence": float(estimate.value.mean()),
-        "log_evidence_se": _error_of_mean(estimate.standard_error),
+        "log_evidence": float(values.mean()),
+        "log_evidence_se": _error_of_mean(errors),
         "k_hat_bad_share": float((shapes > limit).double().mean()),
         "k_hat_threshold": limit,
         "k_hat_median": float(shapes.median()),
@@ -139,18 +142,23 @@ def _annealing(case: Case) -> None:
         "pilot_temperatures": min(100, budget.temperatures),
     }
     found = AnnealedImportanceSampling(**settings)(case.model, None, some, seed=case.seed)
-    same = case.found.rows["log_evidence"][: len(some)].to(found.value)
-    difference = found.value - same
+    rows = {name: value[: len(some)].to(found.value) for name, value in case.found.rows.items()}
+    difference = found.value - rows["log_evidence"]
+    errors = torch.hypot(found.standard_error, rows["log_evidence_se"])
     case.found.numbers |= {
         "annealed_rows": len(some),
         "annealed_log_evidence": float(found.value.mean()),
         "annealed_log_evidence_se": _error_of_mean(found.standard_error),
         "annealed_less_importance": float(difference.mean()),
+        "annealed_less_importance_se": _error_of_mean(errors),
     }
     sandwich = BidirectionalMonteCarlo(**settings)(case.model, None, some, seed=case.seed)
     if sandwich.upper is not None:
         gap = sandwich.upper - sandwich.value
-        case.found.numbers["sandwich_gap"] = float(gap.mean())
+        case.found.numbers |= {
+            "sandwich_gap": float(gap.mean()),
+            "sandwich_gap_se": float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else 0.0,
+        }
 
 
 def _gaps(case: Case) -> None:

@@ -60,7 +60,7 @@ def _annealed(n: Numbers) -> str:
         f"{n['annealed_rows']:.0f} rows, {abs(by):.2f} nats {'more' if by >= 0 else 'less'} than importance "
         "sampling on the same rows"
     )
-    if abs(by) <= AGREE * math.hypot(error, n.get("log_evidence_se", 0.0)) + 0.02:
+    if abs(by) <= AGREE * n.get("annealed_less_importance_se", error) + 0.02:
         return f"{said}: they agree."
     if by > 0:
         return f"{said}: the guide misses a part of the posterior, and its estimate is too low."
@@ -68,11 +68,13 @@ def _annealed(n: Numbers) -> str:
 
 
 def _sandwich(n: Numbers) -> str:
-    gap = n["sandwich_gap"]
+    gap, error = n["sandwich_gap"], n.get("sandwich_gap_se", 0.0)
     trust = "can be trusted" if gap < 0.5 else "needs more temperatures"
+    # Below 0 by the noise of the two bounds alone: there is no order left to speak of.
+    apart = f"{gap:.2f} nats apart" if gap > 0 else f"the same to within {abs(gap):.2f} nats"
     return (
-        "On data simulated from the model the truth lies between two annealed bounds that are "
-        f"{gap:.2f} nats apart on average (bidirectional Monte Carlo): annealing {trust} here."
+        f"On data simulated from the model the truth lies between two annealed bounds that are {apart} on "
+        f"average (bidirectional Monte Carlo, standard error {error:.2f}): annealing {trust} here."
     )
 
 
@@ -123,7 +125,8 @@ def _calibration(n: Numbers) -> str:
         faults.append("shifted")
     if n["calibration_width_p"] < 1e-3:
         faults.append("of the wrong width or shape")
-    return f"{said}, the guide's posteriors are {' and '.join(faults)} (p = {p:.1g})."
+    tail = f"p = {p:.1g}" if p > 1e-99 else "p < 1e-99"
+    return f"{said}, the guide's posteriors are {' and '.join(faults)} ({tail})."
 
 
 def _predictions(n: Numbers) -> str:

@@ -85,7 +85,13 @@ def test_mixtures_and_tables_of_rows():
         ({"k_hat_bad_share": 0.9999}, "99% of the rows"),
         ({"annealed_less_importance": 2.0}, "misses a part of the posterior"),
         ({"annealed_less_importance": -2.0}, "chains are too short"),
+        (
+            {"annealed_less_importance_se": 0.001, "annealed_less_importance": 0.2},
+            "its estimate is too low",
+        ),
         ({"sandwich_gap": 3.0}, "needs more temperatures"),
+        ({"sandwich_gap": -0.012}, "the same to within 0.01 nats"),
+        ({"calibration_p": 0.0}, "p < 1e-99"),
         ({"approximation_gap": 2.0, "amortization_gap": 0.1}, "richer family ('full' or 'flow')"),
         ({"approximation_gap": 0.1, "amortization_gap": 2.0}, "larger encoder, or guides.Semi"),
         ({"approximation_gap": 0.0, "amortization_gap": 0.0}, "nothing to gain"),
