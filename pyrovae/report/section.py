@@ -70,7 +70,7 @@ class Section(NamedTuple):
         return [
             (
                 run.name,
-                record.get("command") or f"pyrovae fit --config runs/{run.name}/config.yaml",
+                f"pyrovae fit --config runs/{run.name}/config.yaml",
                 run.config() or "",
             )
             for one in self.shown

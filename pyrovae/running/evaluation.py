@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyrovae.log_weights import log_weights
+from pyrovae.evidence import ImportanceSampling
 from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import refit
+from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.dataset import Part as PartName
 from pyrovae.training.feed import PerRow
@@ -25,12 +26,17 @@ ROWS_AT_ONCE = 1000
 class Evaluation:
     """One number for each row, nats; larger is better. Standard errors are of the sampling.
 
+    How to read it: where the share of rows whose k-hat is bad is large, the guide is too narrow for
+    importance sampling, and log evidence estimated with it is too low by more than its standard error.
+
     Args:
         elbo: (n,) the evidence lower bound.
         elbo_se: (n,) its standard error.
         log_evidence: (n,) an estimate of log p(x).
         log_evidence_se: (n,) its standard error.
         exact: (n,) log p(x), or None if the model has no closed form.
+        k_hat: (n,) shape of the tail of the weights that the bound is the mean of, without unit.
+        k_hat_threshold: above it, so many weights cannot be trusted.
         guide: the guide that the first `ROWS_AT_ONCE` rows were scored with.
     """
 
@@ -39,6 +45,8 @@ class Evaluation:
     log_evidence: Tensor
     log_evidence_se: Tensor
     exact: Tensor | None
+    k_hat: Tensor
+    k_hat_threshold: float
     guide: Program
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
@@ -72,7 +80,14 @@ class Evaluation:
             "test_log_evidence_se": _of_mean(self.log_evidence_se),
             "exact_log_evidence": exact,
             "inference_gap": float((self.best_log_evidence - self.elbo).mean()),
+            "k_hat_bad_share": self._k_hat_bad_share(),
         }
+
+    def _k_hat_bad_share(self) -> float | None:
+        """None where there are too few weights for a tail."""
+        if bool(self.k_hat.isinf().all()):
+            return None
+        return float((self.k_hat > self.k_hat_threshold).double().mean())
 
 
 def evaluate(
@@ -82,7 +97,7 @@ def evaluate(
     estimator: Callable[..., Any],
     *,
     part: PartName = "test",
-    elbo_particles: int = 100,
+    elbo_particles: int = 1000,
     refit_steps: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -95,7 +110,7 @@ def evaluate(
         data: where the rows come from.
         estimator: of the log evidence, one of `pyrovae.evidence`.
         part: which rows.
-        elbo_particles: draws of z a row for the evidence lower bound.
+        elbo_particles: draws of z a row for the evidence lower bound and k-hat.
         refit_steps: optimiser steps where the guide is refitted.
         seed: of all draws; the global random state is left as it was found.
 
@@ -127,6 +142,8 @@ def evaluate(
         log_evidence=torch.cat([e.log_evidence for e in found]),
         log_evidence_se=torch.cat([e.log_evidence_se for e in found]),
         exact=torch.cat(exact) if exact else None,
+        k_hat=torch.cat([e.k_hat for e in found]),
+        k_hat_threshold=threshold(elbo_particles),
         guide=found[0].guide,
     )
 
@@ -141,7 +158,8 @@ def _rows(
 ) -> Evaluation:
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        drawn = log_weights(model, guide, x, num_particles=particles)
+        bound = ImportanceSampling(num_particles=particles, keep=True)
+        drawn = cast(Tensor, bound(model, guide, x, seed=seed).log_weights)
         estimate = estimator(model, guide, x, seed=seed)
         return Evaluation(
             elbo=drawn.mean(0).cpu(),
@@ -149,6 +167,8 @@ def _rows(
             log_evidence=estimate.value.cpu(),
             log_evidence_se=estimate.standard_error.cpu(),
             exact=model.exact_log_evidence(x).cpu() if isinstance(model, ExactModel) else None,
+            k_hat=k_hat(drawn).cpu(),
+            k_hat_threshold=threshold(particles),
             guide=guide,
         )
 
