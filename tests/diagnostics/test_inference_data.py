@@ -9,7 +9,7 @@ from pyrovae.diagnostics import k_hat, to_inference_data
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_every_group_holds_what_it_says():
@@ -55,6 +55,25 @@ def test_rows_of_a_table_and_the_random_state():
     same = to_inference_data(model, guide, torch.rand(2, 6) * 0, draws=3, seed=5, **rows)
     np.testing.assert_array_equal(one["posterior"]["z"].values, same["posterior"]["z"].values)
     np.testing.assert_array_equal(one["prior"]["z"].values, same["prior"]["z"].values)
+
+
+def test_arviz_reads_it_as_it_stands(tmp_path):
+    import arviz
+    import matplotlib
+
+    matplotlib.use("agg")
+    model, x = ProbabilisticPCA(6, latent=2), torch.randn(4, 6)
+    wide = Amortized(6, 2, hidden=(8,))
+    data, other = (to_inference_data(model, q, x) for q in (ExactPosterior(model), wide))
+    assert len(arviz.summary(data)) == 4 * 2
+    assert set(arviz.compare({"exact": data, "wide": other}).index) == {"exact", "wide"}
+    arviz.plot_posterior(data, coords={"row": [0]})
+    arviz.plot_khat(other.sample_stats.k_hat)
+    arviz.plot_ppc(data, num_pp_samples=5)
+    matplotlib.pyplot.close("all")
+    data.to_netcdf(str(tmp_path / "data.nc"))
+    again = arviz.from_netcdf(str(tmp_path / "data.nc"))
+    assert all(data[group].equals(again[group]) for group in data.groups())
 
 
 def test_bad_input_is_refused():

@@ -156,6 +156,17 @@ def test_mean_for_log_mean_exp_is_found_out():
     assert abs(z_score(elbo, 2)) > 5
 
 
+def test_scale_inside_the_exponent_is_found_out():
+    """The N / B of a subsampled plate, multiplied before the exponential and divided after."""
+
+    def scaled(model, guide, x, seed):
+        found = ImportanceSampling(num_particles=120, keep=True)(model, guide, x, seed=seed)
+        value = ((10 * found.log_weights).logsumexp(0) - math.log(120)) / 10
+        return type("Found", (), {"value": value})
+
+    assert abs(z_score(scaled, 2)) > 5
+
+
 def test_steps_that_follow_their_own_chain_are_found_out(monkeypatch):
     """In-chain adaptation: a refused chain takes shorter steps, so that chains linger where they are."""
     model, _, x = list(models(1))[1]
