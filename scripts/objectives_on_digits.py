@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import statistics
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -93,6 +96,47 @@ def train(data: DataSet, objective: Objective, seed: int, seconds: float) -> tup
     return test.mean().item(), int(steps)
 
 
+class Kept:
+    """The runs so far, in a file if there is one: (nats per image, steps) of each seed by objective."""
+
+    def __init__(self, path: Path | None, seconds: float) -> None:
+        self.path, self.seconds = path, seconds
+        self.runs: dict[str, list[tuple[float, int]]] = {}
+        if path is not None and path.exists():
+            found = json.loads(path.read_text())
+            if found["seconds"] != seconds:
+                raise SystemExit(
+                    f"{path} holds runs of {found['seconds']:g} seconds: take another file"
+                )
+            self.runs = {name: [tuple(run) for run in runs] for name, runs in found["runs"].items()}
+
+    def has(self, name: str, seed: int) -> bool:
+        """Whether the run is there; seeds are taken in their order."""
+        return len(self.runs.get(name, ())) > seed
+
+    def add(self, name: str, seed: int, value: float, steps: int) -> None:
+        """Keep a run, and write all of them."""
+        self.runs.setdefault(name, []).append((value, steps))
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        found = {
+            "what": "log p(x) of the digits' test rows, nats per image, and steps, for seeds 0, 1, ...",
+            "command": f"python scripts/objectives_on_digits.py --seconds {self.seconds:g}",
+            "seconds": self.seconds,
+            "versions": {package: version(package) for package in ("pyro-ppl", "torch", "numpy")},
+            "runs": self.runs,
+        }
+        self.path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def summary(runs: tuple[str, list[tuple[float, int]]]) -> tuple[float, float, str, float]:
+    """Mean and its standard error over seeds, nats; name; mean number of steps."""
+    values, steps = zip(*runs[1], strict=True)
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return statistics.mean(values), error, runs[0], statistics.mean(steps)
+
+
 def main() -> None:
     """Train every objective with every seed, and print the table, the best first."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -101,22 +145,19 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="objectives by name", choices=OBJECTIVES)
+    parser.add_argument("--record", type=Path, help="a JSON file of the runs; those in it are kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = Digits()
-    rows = []
+    data, kept = Digits(), Kept(options.record, options.seconds)
     for name in options.only or OBJECTIVES:
-        runs = [
-            train(data, OBJECTIVES[name](), seed, options.seconds) for seed in range(options.seeds)
-        ]
-        values, steps = zip(*runs, strict=True)
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        rows.append((statistics.mean(values), error, name, statistics.mean(steps)))
-        print(f"{name}: {', '.join(f'{value:.2f}' for value in values)}", flush=True)
+        for seed in range(options.seeds):
+            if not kept.has(name, seed):
+                kept.add(name, seed, *train(data, OBJECTIVES[name](), seed, options.seconds))
+        print(f"{name}: {', '.join(f'{value:.2f}' for value, _ in kept.runs[name])}", flush=True)
     print(
         f"\n{'objective':28s} {'test log p(x)':>14s} {'s.e.':>6s} {'steps':>8s}   (nats per image)"
     )
-    for mean, error, name, steps in sorted(rows, reverse=True):
+    for mean, error, name, steps in sorted(map(summary, kept.runs.items()), reverse=True):
         print(f"{name:28s} {mean:14.2f} {error:6.2f} {steps:8.0f}")
 
 
