@@ -38,7 +38,12 @@ class LinearGaussian:
         seed: of x, mu and the perturbation.
     """
 
-    def __init__(self, perturbation: float = 0.01, seed: int = 0, features: int = D) -> None:
+    def __init__(
+        self,
+        perturbation: float = 0.01,
+        seed: int = 0,
+        features: int = D,
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
 
         def draw(*shape: int) -> Tensor:
@@ -177,13 +182,28 @@ def controls(draws: int) -> None:
 
 
 def slopes(draws: int) -> None:
-    """Signal-to-noise ratio over K from 1 to 512, on log scales."""
-    programs = LinearGaussian()
+    """Signal-to-noise ratio over K from 1 to 512, on log scales.
+
+    The slope of one half is an asymptote. The doubly reparameterised gradient reaches it late here: the
+    guide is too wide by a third in 20 dimensions, so among few particles one carries most of the weight.
+    """
     sizes = [2**i for i in range(10)]
+    found = ratios(LinearGaussian(), sizes, draws, ("pathwise", "dreg"))
+    wanted = {("pathwise", "model"): 0.5, ("pathwise", "guide"): -0.5, ("dreg", "guide"): 0.5}
+    for (gradient, part), target in wanted.items():
+        say_slope(gradient, part, target, found[gradient, part])
+    tail = {k: ratio for k, ratio in found["dreg", "guide"].items() if k >= 32}
+    say_slope("dreg", "guide", 0.5, tail)
+
+
+def ratios(
+    programs: LinearGaussian, sizes: list[int], draws: int, gradients: tuple[str, ...]
+) -> dict[tuple[str, str], dict[float, float]]:
+    """By gradient and part, the signal-to-noise ratio at each number of particles."""
     found: dict[tuple[str, str], dict[float, float]] = {}
     for particles in sizes:
         moments = {}
-        for gradient in ("pathwise", "dreg"):
+        for gradient in gradients:
             moments[gradient] = Moments()
             objective = IWAE(num_particles=particles, gradient=gradient)  # type: ignore[arg-type]
             for seed, rows in enumerate(chunks(draws, particles)):
@@ -195,25 +215,19 @@ def slopes(draws: int) -> None:
             for gradient, each in moments.items():
                 ratio = (signal / each.variance[where].sum().sqrt()).item()
                 found.setdefault((gradient, part), {})[particles] = ratio
-    wanted = {("pathwise", "model"): 0.5, ("pathwise", "guide"): -0.5, ("dreg", "guide"): 0.5}
-    for (gradient, part), target in wanted.items():
-        ratios = found[gradient, part]
-        print(f"{gradient}, {part}:", ", ".join(f"{k}: {r:.4f}" for k, r in ratios.items()))
-        came = slope(ratios)
-        name = f"slope of the {part}'s signal-to-noise ratio, {gradient}"
-        say(
-            f"{name}, K = 1 to 512",
-            f"{came:+.3f}",
-            f"{target:+.1f} +- 0.05",
-            abs(came - target) < 0.05,
-        )
-        tail = slope({k: ratio for k, ratio in ratios.items() if k >= 32})
-        say(
-            f"{name}, K = 32 to 512",
-            f"{tail:+.3f}",
-            f"{target:+.1f} +- 0.05",
-            abs(tail - target) < 0.05,
-        )
+    return found
+
+
+def say_slope(gradient: str, part: str, target: float, found: dict[float, float]) -> None:
+    """The slope of some ratios on log scales, beside what it should be."""
+    print(f"{gradient}, {part}:", ", ".join(f"{k}: {r:.4f}" for k, r in found.items()))
+    came = slope(found)
+    say(
+        f"slope of the {part}'s signal-to-noise ratio, {gradient}, K = {min(found)} to {max(found)}",
+        f"{came:+.3f}",
+        f"{target:+.1f} +- 0.05",
+        abs(came - target) < 0.05,
+    )
 
 
 def closed_form(draws: int) -> None:
