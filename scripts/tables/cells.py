@@ -75,6 +75,7 @@ def one_layer(
                 "batch_size": batch_size,
                 "validate_every": validate_every or passes,
             },
+            "evaluate": {"elbo_particles": 100},
         }
     )
 

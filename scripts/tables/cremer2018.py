@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from cells import Cell, one_layer
 from matplotlib.figure import Figure
-from tables import carry_out, deadline, options_of, trained, write
+from tables import carry_out, deadline, folder_of, options_of, trained, write
 
 from pyrovae.diagnostics import gaps
 from pyrovae.evidence import AnnealedImportanceSampling
@@ -90,7 +90,7 @@ def main(options: argparse.Namespace) -> None:
     output = OutputFolder.claim(options.output)
     config = cell(options.passes).config.updated({"seed": options.seeds[0]}).complete()
     run = carry_out(config, output, deadline(options.minutes), options)
-    experiment = trained(config, output.run(config.run_name))
+    experiment = trained(config, folder_of(config, output))
     found = decompose(experiment, options.points)
     entry = {"published": REPRODUCED, "source": SOURCE, "config": config.plain()}
     write("cremer2018", "VAE", entry | {"gaps": found, "runs": {str(config.seed): run}}, options)

@@ -98,25 +98,41 @@ def carry_out(
 ) -> dict[str, Any]:
     """One run, from its last checkpoint if it has one, and its figures; not finished if time is up."""
     config = config.complete()
-    folder = output.run(config.run_name)
+    folder = folder_of(config, output)
 
     def look(at: Measurement) -> None:
         if time.monotonic() > until:
             signal.raise_signal(signal.SIGTERM)  # the step is finished, and a checkpoint written
 
-    if folder.finished(config.to_yaml()) is None and time.monotonic() < until:
-        begun = folder.has_checkpoints and folder.config() == config.to_yaml()
+    if folder.finished() is None and time.monotonic() < until:
         try:
-            run(config, folder, on_epoch=look, keeping=Keeping(resume=begun))
+            run(config, folder, on_epoch=look, keeping=Keeping(resume=folder.has_checkpoints))
         except Interrupted:
             if until == float("inf"):
                 raise
     return figures(config, folder, options)
 
 
+def folder_of(config: Config, output: OutputFolder) -> RunFolder:
+    """Where a run of this configuration lies, even one begun when parts had fewer options."""
+    for folder in output.runs():
+        try:
+            told = Config.from_yaml(folder.config() or "").complete()
+        except (TypeError, ValueError):
+            continue
+        if trains(told) == trains(config):
+            return folder
+    return output.run(config.run_name)
+
+
+def trains(config: Config) -> dict[str, Any]:
+    """What a configuration says of the run, but for the draws of its ELBO at the end."""
+    return {key: value for key, value in config.plain().items() if key != "evaluate"}
+
+
 def figures(config: Config, folder: RunFolder, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of a run, finished or not."""
-    metrics, record = folder.metrics(), folder.finished(config.to_yaml())
+    metrics, record = folder.metrics(), folder.finished()
     found: dict[str, Any] = {
         "status": "finished" if record else "partial",
         "passes": len(metrics["epoch"]),
@@ -146,7 +162,7 @@ def trained(config: Config, folder: RunFolder) -> Experiment:
     """The parts with the last parameters of a run, or those it would begin with."""
     experiment = Experiment.build(config)
     parts = {"model": experiment.model, "guide": experiment.guide}
-    if folder.finished(config.to_yaml()):
+    if folder.finished():
         checkpoint.restore(checkpoint.load(folder.parameters_path)[0], **parts)
     elif folder.has_checkpoints:
         state = CheckpointFolder(folder.checkpoints_path).newest()

@@ -85,6 +85,16 @@ def test_a_run_that_is_out_of_time_is_evaluated_and_goes_on_later(tables, tmp_pa
     assert after["log p"] == whole["log p"]
 
 
+def test_a_run_begun_before_parts_had_new_options_is_found(tables, tmp_path):
+    output, config = OutputFolder.claim(tmp_path / "out"), tiny(tables).complete()
+    folder = output.run("of-long-ago")
+    text = config.to_yaml()
+    folder.start(text.replace("  activation: tanh\n", ""))
+    assert tables["tables"].folder_of(config, output).name == config.run_name
+    folder.start("\n".join(line for line in text.splitlines() if "show_missing" not in line))
+    assert tables["tables"].folder_of(config, output).name == "of-long-ago"
+
+
 def test_a_signal_of_ones_own_ends_the_script(tables, tmp_path, monkeypatch):
     def stopped(*args, **kwargs):
         raise Interrupted("stopped", 2)
