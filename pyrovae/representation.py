@@ -69,8 +69,8 @@ def probe_accuracy(
 
     mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
     probe = LogisticRegression(C=strength, max_iter=2000)
-    probe.fit(((train - mean) / scale).numpy(), train_labels.numpy())
-    return float(probe.score(((test - mean) / scale).numpy(), test_labels.numpy()))
+    probe.fit(((train - mean) / scale).cpu().numpy(), train_labels.cpu().numpy())
+    return float(probe.score(((test - mean) / scale).cpu().numpy(), test_labels.cpu().numpy()))
 
 
 @torch.no_grad()

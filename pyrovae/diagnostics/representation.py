@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.programs import Program
+from pyrovae.representation import probe_accuracy
 from pyrovae.sampling.posterior import as_vectors, posterior_draws
 
 
@@ -50,17 +51,11 @@ def linear_probe(
         >>> 0 <= linear_probe(Amortized(5, 2), x, y, x, y) <= 1
         True
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     features = [
         as_vectors(posterior_draws(guide, rows, num_particles=num_particles, seed=seed)).mean(0)
         for rows in (x, test_x)
     ]
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    probe.fit(features[0].cpu().numpy(), labels.cpu().numpy())
-    return float(probe.score(features[1].cpu().numpy(), test_labels.cpu().numpy()))
+    return probe_accuracy(features[0], labels, features[1], test_labels)
 
 
 @dataclass(frozen=True)
