@@ -15,8 +15,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from cells import PARTICLES, Cell
+from numpy.typing import NDArray
 from speed import measure
 
 from pyrovae import checkpoint
@@ -132,7 +134,8 @@ def trains(config: Config) -> dict[str, Any]:
 
 def figures(config: Config, folder: RunFolder, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of a run, finished or not."""
-    metrics, record = folder.metrics(), folder.finished()
+    record = folder.finished()
+    metrics = folder.metrics() if record else kept(folder)
     found: dict[str, Any] = {
         "status": "finished" if record else "partial",
         "passes": len(metrics["epoch"]),
@@ -156,6 +159,13 @@ def figures(config: Config, folder: RunFolder, options: argparse.Namespace) -> d
     found["log p"], found["log p error"] = scored[0]
     found["evaluations"] = [value for value, _ in scored]
     return found
+
+
+def kept(folder: RunFolder) -> dict[str, NDArray[np.float64]]:
+    """What was measured up to the last checkpoint."""
+    metrics, paths = folder.metrics(), folder.checkpoints_path.glob("step-*.json")
+    last = max((int(path.stem.split("-")[1]) for path in paths), default=0)
+    return {key: values[metrics["step"] <= last] for key, values in metrics.items()}
 
 
 def trained(config: Config, folder: RunFolder) -> Experiment:
