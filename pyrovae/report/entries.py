@@ -166,10 +166,16 @@ def _entries(records: Sequence[Record], runs: dict[str, RunFolder]) -> list[Entr
 def part_label(record: Record, part: Part, among: Iterable[Record]) -> str:
     """The part's public name, with the options that tell it from others of that name.
 
-    An objective's alpha is always given: it says which bound it is.
+    An objective's alpha is always given: it says which bound it is. A guide is told from others of the
+    same model alone, since what suits one model's size says nothing beside another.
     """
     name, options = record.get(part) or "unknown", part_options(record, part)
-    others = [part_options(other, part) for other in among if other.get(part) == record.get(part)]
+    same = ("model", "guide") if part == "guide" else (part,)
+    others = [
+        part_options(other, part)
+        for other in among
+        if all(other.get(key) == record.get(key) for key in same)
+    ]
     told = [
         f"{key}={_short(value)}"
         for key, value in options.items()

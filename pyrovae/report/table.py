@@ -29,7 +29,7 @@ COLUMNS = (
     Column("exact", "nats", lambda entry: _bare(entry, "exact_log_evidence", 2)),
     Column("ELBO", "nats", lambda entry: number(entry.elbo)),
     Column("gap", "nats", lambda entry: _bare(entry, "inference_gap", 2)),
-    Column("k-hat > 0.7", "% of rows", lambda entry: _percent(entry)),
+    Column("bad k-hat", "% of rows", lambda entry: _percent(entry)),
     Column("parameters", "", lambda entry: _bare(entry, "parameters", 0)),
     Column("training", "s", lambda entry: _bare(entry, "train_seconds", 1)),
 )

@@ -172,7 +172,7 @@ def _tail_check(comparison: Comparison) -> Check | None:
         return Check(
             False,
             "For more than a tenth of the test rows the importance weights have too heavy a tail "
-            f"(k-hat above 0.7), so the evidence may be too low: {_joined(wrong)}.",
+            f"(k-hat), so the evidence may be too low: {_joined(wrong)}.",
         )
     return Check(True, "The importance weights' tails are light (k-hat) for 90 % of rows or more.")
 

@@ -21,7 +21,7 @@ from pyrovae.training.fit_state import FitState
 from pyrovae.training.non_finite import Finding, NonFiniteError, explain
 from pyrovae.training.progress import Measurement
 
-EVERY = 128  # steps between two looks: one waits for the device, and copies the state
+EVERY = 256  # steps between two looks: one waits for the device, and copies the state
 MOST_BYTES = 2**30  # a larger state is looked at, but not copied
 
 
