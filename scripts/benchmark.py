@@ -16,6 +16,8 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ sys.path.insert(0, str(PEERS))
 
 from workloads import WORKLOADS, Workload  # noqa: E402
 
+PAUSE = (
+    0.4  # seconds: OpenMP's threads go on spinning for 0.2 after the last step of the peer before
+)
 OURS = ("ours.steps", "ours.compiled", "ours.traced", "ours.eager")
 OTHERS = (
     "pyro.stock",
@@ -99,6 +104,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(options.rounds):
         for worker in workers:
             if worker.ready is not None:
+                time.sleep(PAUSE)
                 worker.run(options.measurements)
     result = {}
     for worker in workers:
@@ -153,14 +159,26 @@ def main() -> None:
     results = {name: measure(name, options) for name in options.workload or WORKLOADS}
     print(table(results))
     if options.json:
-        machine = {
-            "cores": os.cpu_count(),
-            "processor": platform.processor() or platform.machine(),
-            "threads": options.threads,
-        }
-        options.json.write_text(
-            json.dumps({"machine": machine, "results": results}, indent=2) + "\n"
-        )
+        write(options.json, results, options.threads)
+
+
+def write(path: Path, results: dict[str, dict[str, Any]], threads: int) -> None:
+    """Write the numbers; other workloads that a file of the same machine holds are kept."""
+    machine = {
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": threads,
+        "versions": {name: version(name) for name in ("torch", "pyro-ppl")},
+    }
+    before = json.loads(path.read_text()) if path.exists() else {}
+    kept = before.get("results", {}) if before.get("machine") == machine else {}
+    found = {
+        "what": "milliseconds of a training step by workload and peer; ratios of medians are what counts",
+        "command": "python scripts/benchmark.py",
+        "machine": machine,
+        "results": kept | results,
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

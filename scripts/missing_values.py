@@ -13,6 +13,8 @@ import functools
 import json
 import math
 import time
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -157,11 +159,15 @@ def main():
             record = run(
                 seed, options.epochs if run is run_breast_cancer else min(options.epochs, 200)
             )
-            print(json.dumps(record, indent=1))
+            print(json.dumps(record, indent=1), flush=True)
             records.append(record)
     if options.out:
-        with open(options.out, "w") as file:
-            json.dump(records, file, indent=1)
+        command = (
+            f"python scripts/missing_values.py --epochs {options.epochs} --seeds {options.seeds}"
+        )
+        versions = {name: version(name) for name in ("torch", "pyro-ppl", "numpy", "scikit-learn")}
+        found = {"command": command, "versions": versions, "records": records}
+        Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
