@@ -156,9 +156,7 @@ def compare(words: Sequence[str]) -> int:
     configs, other = read(words)
     output = OutputFolder.claim(other.output)
     try:
-        records = sweep.compare(
-            configs, output, jobs=other.jobs, cluster=other.cluster, progress=not other.quiet
-        )
+        records = sweep.compare(configs, output, jobs=other.jobs, progress=not other.quiet)
     except KeyboardInterrupt as interrupt:
         _say(comparison_stopped(output, len(configs)))
         return status_after(interrupt)

@@ -1,4 +1,4 @@
-"""Many runs on this machine's cores or a cluster, and what becomes of those that fail.
+"""Many runs on this machine's cores, and what becomes of those that fail.
 
 A run whose folder holds a finished record of the very same configuration is not repeated, and one that
 was stopped goes on from its last checkpoint. One that fails, or whose worker dies, is recorded as failed
@@ -11,15 +11,15 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 import joblib
 import torch
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pyrovae.comparison.engines import DaskCluster, Engine, ThisMachine
 from pyrovae.comparison.grid_progress import GridProgress
 from pyrovae.experiment import run
 from pyrovae.records import OutputFolder, Record, RunFolder
@@ -35,7 +35,6 @@ def compare(
     output: OutputFolder,
     *,
     jobs: int | None = None,
-    cluster: str | None = None,
     progress: bool = True,
 ) -> list[Record]:
     """Carry out runs, each in a process of its own, and write `results.json`.
@@ -44,39 +43,27 @@ def compare(
         configs: what to run.
         output: where to; finished runs that lie there are used again.
         jobs: how many runs at a time; by default one for each core. The threads are divided between them.
-        cluster: address of a Dask scheduler, whose workers carry out the runs in place of this machine.
         progress: show the whole and each fit on standard error.
 
     Returns:
         One record for each configuration, in the same order; failed runs have the status "failed".
 
     Raises:
-        ValueError: `jobs` below 1, or a cluster without fit workers.
-        TypeError: both `jobs` and `cluster`.
-        OSError: no scheduler answers.
-        ImportError: a cluster is asked for, and Dask is not installed.
+        ValueError: `jobs` below 1.
         KeyboardInterrupt: what was finished is in the output folder.
     """
-    if jobs is not None and jobs < 1:
+    cores = joblib.cpu_count()
+    jobs = cores if jobs is None else jobs
+    if jobs < 1:
         raise ValueError(f"jobs must be a whole number of at least 1; got {jobs!r}")
-    if jobs is not None and cluster is not None:
-        raise TypeError(
-            "jobs is for this machine: a cluster carries out as many runs as it has workers"
-        )
     runs = {config.run_name: config.complete() for config in configs}
     records = {name: found for name, c in runs.items() if (found := finished(c, output))}
     waiting = {name: config for name, config in runs.items() if name not in records}
-    engine: Engine = (
-        ThisMachine(jobs or joblib.cpu_count(), len(waiting))
-        if cluster is None
-        else DaskCluster(cluster)
-    )
-    with FolderLock(output.path), engine:
+    threads = max(1, cores // max(1, min(jobs, len(waiting))))
+    with FolderLock(output.path):
         try:
-            with GridProgress(
-                list(runs), waiting, output, jobs=engine.jobs, show=progress
-            ) as shown:
-                for record, said in _carry_out(waiting, output, engine):
+            with GridProgress(list(runs), waiting, output, jobs=jobs, show=progress) as shown:
+                for record, said in _carry_out(waiting, output, jobs, threads):
                     records[record["name"]] = record
                     shown.done(record, said)
         finally:
@@ -90,7 +77,7 @@ def finished(config: Config, output: OutputFolder) -> Record | None:
 
 
 def _carry_out(
-    waiting: Mapping[str, Config], output: OutputFolder, engine: Engine
+    waiting: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
 ) -> Iterator[tuple[Record, list[str]]]:
     """The records of the runs as they end, in any order.
 
@@ -101,42 +88,34 @@ def _carry_out(
     while left:
         began = time.time()
         try:
-            for record, said in _together(left, output, engine):
-                # A cluster repeats a finished run whose worker died before its record was fetched.
-                if left.pop(record["name"], None) is not None:
-                    yield record, said
-        except engine.died:
+            for record, said in _together(left, output, jobs, threads):
+                left.pop(record["name"])
+                yield record, said
+        except TerminatedWorkerError:
             started = [name for name in left if _began_since(output.run(name), began)] or list(left)
             suspects |= {name: left.pop(name) for name in started}
     for name, config in suspects.items():
         try:
-            yield from _together({name: config}, output, engine)
-        except engine.died:
-            died = RuntimeError("the process of this run died, perhaps for want of memory")
-            yield _record_failure(config, output, died), []
+            yield from _together({name: config}, output, 2, threads)
+        except TerminatedWorkerError as error:
+            yield _record_failure(config, output, error), []
 
 
 def _together(
-    configs: Mapping[str, Config], output: OutputFolder, engine: Engine
+    configs: Mapping[str, Config], output: OutputFolder, jobs: int, threads: int
 ) -> Iterator[tuple[Record, list[str]]]:
     """The records of runs that are carried out at the same time, as they end."""
     calls = [
-        joblib.delayed(_worker)(
-            config.to_yaml(), str(output.path), engine.threads, os.getpid(), sys.path
-        )
+        joblib.delayed(_worker)(config.to_yaml(), str(output.path), threads, os.getpid(), sys.path)
         for config in configs.values()
     ]
     try:
-        with engine.chosen():
-            # Two at least, or joblib carries out a single one in this process, which it may take with it.
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
             yield from joblib.Parallel(
-                n_jobs=max(engine.jobs, 2 if len(calls) == 1 else 1),
-                return_as="generator_unordered",
-                batch_size=1,
-                pre_dispatch=engine.jobs,
+                n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs
             )(calls)
     except (KeyboardInterrupt, GeneratorExit):
-        engine.stop()
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise
 
 
@@ -153,8 +132,7 @@ def _worker(
     It has a process of its own unless there is one job only.
     """
     if os.getpid() != parent:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
         torch.set_num_threads(threads)
         logging.getLogger("pyro").setLevel(logging.WARNING)
         sys.path += [folder for folder in search if folder not in sys.path]
@@ -180,6 +158,8 @@ def _record_failure(config: Config, output: OutputFolder, error: BaseException) 
     if isinstance(error, FolderInUseError):
         return failure(config, folder.name, error)  # the record is for the one who writes there
     if folder.record()["status"] != "failed":
+        if isinstance(error, TerminatedWorkerError):
+            error = RuntimeError("the process of this run died, perhaps for want of memory")
         folder.start(config.to_yaml())
         folder.write_record(failure(config, folder.name, error))
     return folder.record()

@@ -86,9 +86,6 @@ def compare(words: Sequence[str]) -> tuple[list[Config], Namespace]:
         )
         parser.add_argument("--epochs", type=int | None, default=None, help="of every fit")
         parser.add_argument("--jobs", type=int | None, default=None, help="fits at a time")
-        parser.add_argument(
-            "--cluster", type=str | None, default=None, help="address of a Dask scheduler"
-        )
 
     about = "Fit models with several guides and objectives; finished runs are used again."
     config, other = parse(
