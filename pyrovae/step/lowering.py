@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from pyrovae.step.narrow import RULES
 from pyrovae.step.noise import is_draw, take_out_noise
+from pyrovae.step.products import lowered
 
 Compiled = Callable[[list[Tensor]], Sequence[Tensor | None]]
 
@@ -88,7 +89,7 @@ def _inductor(module: fx.GraphModule) -> Compiled:
     in_cpp = all(fake.device.type == "cpu" for fake in fakes) and not any(
         map(is_draw, module.graph.nodes)
     )
-    with _settings(cpp_wrapper=in_cpp), tracing(context), V.set_real_inputs(fakes):
+    with _settings(cpp_wrapper=in_cpp), lowered(), tracing(context), V.set_real_inputs(fakes):
         compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=in_cpp)
     # What the object calls in its turn, after it has looked whether somebody profiles.
     called: Compiled = getattr(compiled, "current_callable", None) or compiled

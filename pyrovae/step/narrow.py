@@ -2,8 +2,8 @@
 
 Matrix products with a side of a few columns become sums of products, which a compiler joins to what is
 around them: a library packs its operands first, which for a latent space of two dimensions takes ten times
-as long as the product. Other matrix products are kept, with their bias apart. A quotient becomes a product
-with a reciprocal, which is computed once for all quotients by one number.
+as long as the product. Other matrix products are kept, with their bias apart; large ones go to oneDNN. A
+quotient becomes a product with a reciprocal, which is computed once for all quotients by one number.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.step.products import by_onednn
+
 aten = torch.ops.aten
 FEW = 4
 
 
 def mm(left: Tensor, right: Tensor) -> Tensor:
-    """(M, K) by (K, N) where K or N is small."""
+    """(M, K) by (K, N) where K or N is small, or all of M, K and N are large."""
     rows, inner = left.shape
     columns = right.shape[1]
     if left.dtype == torch.bfloat16:  # its sums are taken in float32
@@ -32,7 +34,7 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
         return total
     if columns <= FEW and rows > FEW:
         return torch.stack([(left * right[:, n]).sum(1) for n in range(columns)], 1)
-    return NotImplemented
+    return by_onednn(left, right)
 
 
 def addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
