@@ -18,6 +18,7 @@ from workloads import WORKLOADS
 
 MODULES = {
     "numpyro": "jax_peers",
+    "pythae": "pythae_peers",
     "torch": "torch_peers",
     "pyro": "pyro_peers",
     "ours": "our_peers",
