@@ -18,6 +18,10 @@ from pyrovae.programs import Program
 from pyrovae.step.row_tables import row_tables
 from pyrovae.training.feed import modules
 
+OUTSIDE = (
+    "{what} is not in modules, and an optimiser of torch trains those alone here: make it a PyroParam of a "
+    "PyroModule, or give one of Pyro's, such as optim=pyro.optim.Adam({{'lr': 1e-3}})"
+)
 MakeOptimizer = Callable[[Iterable[Any]], Optimizer]
 
 
@@ -40,6 +44,8 @@ def make_optimizer(
         return state, optim
     make = functools.partial(torch.optim.Adam, lr=1e-3) if optim is None else optim
     trained = [tensor for tensor in state.values() if tensor.requires_grad]
+    if not trained:
+        raise ValueError(OUTSIDE.format(what="what model and guide have to train"))
     return state, make(trained if row_lr is None else _rows_apart(trained, model, guide, row_lr))
 
 

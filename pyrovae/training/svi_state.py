@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from pyrovae.storage.optimizer_state import read_optimizer, set_optimizer
 from pyrovae.svi import SVI
+from pyrovae.training.optimizer import OUTSIDE
 
 
 @runtime_checkable
@@ -39,9 +40,20 @@ def stored_parameters(svi: SVI) -> dict[str, Tensor]:
 
 
 def find_stored(svi: SVI, x: Tensor, extras: Mapping[str, Any]) -> None:
-    """Let the state before the first step hold the parameters in Pyro's store that the programs use."""
-    if pyro.get_param_store()._params:
-        svi._function.look((x,), dict(extras))
+    """Let the state before the first step hold the parameters in Pyro's store that the programs use.
+
+    Raises:
+        ValueError: an optimiser of torch that was not given them.
+    """
+    if not pyro.get_param_store()._params:
+        return
+    svi._function.look((x,), dict(extras))
+    if svi.optimizer is None:
+        return
+    given = {id(leaf) for group in svi.optimizer.param_groups for leaf in group["params"]}
+    for name, leaf in stored_parameters(svi).items():
+        if id(leaf) not in given:
+            raise ValueError(OUTSIDE.format(what=f"pyro.param({name!r})"))
 
 
 def read_svi(svi: SVI, names: Mapping[str, Tensor]) -> dict[str, Any]:
