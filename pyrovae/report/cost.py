@@ -15,6 +15,7 @@ from pyrovae.report.svg import PALETTE, figure, style, to_svg
 from pyrovae.report.words import number
 
 MARKERS = "osD^vPX*"
+ROOM = 26  # pixels from one name to the next
 
 
 class Point(NamedTuple):
@@ -92,13 +93,25 @@ def _draw_front(axes: Axes, points: Sequence[Point], narrow: bool) -> None:
         linestyle=(0, (4, 3)),
         zorder=0,
     )
-    seconds = [point.seconds for point in points]
-    middle = math.sqrt(min(seconds) * max(seconds))
-    for point in [] if narrow else front:
+    if not narrow:
+        seconds = [point.seconds for point in points]
+        _name(axes, front, middle=math.sqrt(min(seconds) * max(seconds)))
+
+
+def _name(axes: Axes, front: Sequence[Point], middle: float) -> None:
+    """Name the entries from the best down, but for those whose name would lie on that of a better one."""
+    axes.autoscale_view()
+    taken: list[float] = []
+    for point in reversed(front):
+        place = (point.seconds, point.evidence.value)
+        height = axes.transData.transform(place)[1]
+        if any(abs(height - other) < ROOM for other in taken):
+            continue
+        taken.append(height)
         left = point.seconds < middle
         axes.annotate(
             point.entry.label,
-            (point.seconds, point.evidence.value),
+            place,
             xytext=(-4 if left else 4, 10),
             textcoords="offset points",
             fontsize=12,
