@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,10 +25,15 @@ from torch.overrides import TorchFunctionMode
 from pyrovae.step.playback import playback
 
 Outputs = list[Tensor | None]
+ATTEMPTS = 5
 
 
 class CannotRecordError(Exception):
     """The program cannot become a graph; the message says why."""
+
+
+class OtherRandomnessError(CannotRecordError):
+    """Random numbers were drawn that are not torch's."""
 
 
 class ParametersChangedError(CannotRecordError):
@@ -75,6 +81,19 @@ def record(
     Raises:
         CannotRecordError: the program has no static structure, or does something besides tensor operations.
     """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _record(function, inputs, state)
+        except OtherRandomnessError:
+            if threading.active_count() == 1:
+                raise
+            # Another thread may have drawn them, such as the heartbeat of a cluster's worker.
+    return _record(function, inputs, state)
+
+
+def _record(
+    function: Callable[[], Outputs], inputs: Sequence[Tensor], state: Sequence[Tensor]
+) -> tuple[Recording, Outputs]:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     results: list[Outputs] = []
@@ -92,7 +111,7 @@ def record(
         with pyro.validation_enabled(False), _no_search_for_nan():
             graph = make_fx(recorded)(*inputs)
         if others != _other_randomness():
-            raise CannotRecordError("it draws from Python's or NumPy's random numbers")
+            raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
     except Exception as error:
         before.restore()
         with torch.no_grad():
