@@ -79,7 +79,7 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         if debug:
             raise
         return _refuse(f"pyrovae {command}", _sentence(error))
@@ -156,7 +156,9 @@ def compare(words: Sequence[str]) -> int:
     configs, other = read(words)
     output = OutputFolder.claim(other.output)
     try:
-        records = sweep.compare(configs, output, jobs=other.jobs, progress=not other.quiet)
+        records = sweep.compare(
+            configs, output, jobs=other.jobs, cluster=other.cluster, progress=not other.quiet
+        )
     except KeyboardInterrupt as interrupt:
         _say(comparison_stopped(output, len(configs)))
         return status_after(interrupt)

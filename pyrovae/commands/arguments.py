@@ -86,6 +86,12 @@ def compare(words: Sequence[str]) -> tuple[list[Config], Namespace]:
         )
         parser.add_argument("--epochs", type=int | None, default=None, help="of every fit")
         parser.add_argument("--jobs", type=int | None, default=None, help="fits at a time")
+        parser.add_argument(
+            "--cluster",
+            type=str | None,
+            default=None,
+            help="address of a Dask scheduler, or of Ray (ray://...), to carry out the fits",
+        )
 
     about = "Fit models with several guides and objectives; finished runs are used again."
     config, other = parse(
