@@ -70,7 +70,7 @@ def compare(
     jobs = joblib.cpu_count() if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be a whole number of at least 1; got {jobs!r}")
-    runs = {config.run_name: config.complete() for config in configs}
+    runs = {config.run_name: config for config in (given.complete() for given in configs)}
     records = {name: found for name, c in runs.items() if (found := finished(c, output))}
     waiting = {name: config for name, config in runs.items() if name not in records}
     with FolderLock(output.path):
