@@ -9,6 +9,7 @@ from pyrovae.data.kmnist import KMNIST
 from pyrovae.data.mnist import MNIST
 from pyrovae.data.omniglot import OMNIGLOT
 from pyrovae.data.ring import Ring
+from pyrovae.data.streamed import Streamed
 
 __all__ = [
     "MNIST",
@@ -20,4 +21,5 @@ __all__ = [
     "FreyFaces",
     "KMNIST",
     "Ring",
+    "Streamed",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from pyrovae.sources.block_order import Order
 from pyrovae.sources.seeds import generator_from
 
 
@@ -20,6 +21,7 @@ class Batches:
         size: N, number of rows.
         batch_size: B; the last batch of a pass may be smaller, and no row is left out.
         seed: of the order, and of `generator`.
+        orders: the order of a pass by seed and number, where any will not do; by default all rows at random.
 
     Raises:
         ValueError: size or batch_size below 1.
@@ -31,7 +33,14 @@ class Batches:
     (1, 0)
     """
 
-    def __init__(self, size: int, batch_size: int, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        orders: Callable[[int, int], Order] | None = None,
+    ) -> None:
         if size < 1:
             raise ValueError(f"there must be at least one row, got {size}")
         if batch_size < 1:
@@ -39,6 +48,7 @@ class Batches:
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
+        self.orders = orders
         self.epoch = 0
         self.position = 0  # rows of this pass already handed out
 
@@ -58,8 +68,10 @@ class Batches:
             yield order[start : self.position]
         self.epoch, self.position = self.epoch + 1, 0
 
-    def order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Order:
         """(N,) row numbers in the order of a pass."""
+        if self.orders is not None:
+            return self.orders(self.seed, epoch)
         return torch.randperm(self.size, generator=generator_from(self.seed, epoch, 0))
 
     def generator(self) -> torch.Generator:

@@ -214,7 +214,7 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
         raise ValueError(f"the {what} must have the shape (N, D); got {tuple(rows.shape)}")
     if not len(rows):
         raise ValueError(f"the {what} is empty: there must be at least one row")
-    if rows.is_floating_point() and bool(rows.isinf().any()):
+    if isinstance(rows, Tensor) and rows.is_floating_point() and bool(rows.isinf().any()):
         bad = rows.isinf().any(dim=1).nonzero().flatten().tolist()
         raise ValueError(
             f"the {what} has infinite values in {len(bad)} of {len(rows)} rows (the first: row {bad[0]}): "
@@ -229,7 +229,7 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
 
 
 def _incomplete(rows: Tensor) -> Tensor | None:
-    if not rows.is_floating_point() or not any_missing(rows):
+    if not isinstance(rows, Tensor) or not rows.is_floating_point() or not any_missing(rows):
         return None
     return rows.isnan().any(1).cpu()
 

@@ -13,6 +13,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 
 import pyrovae
+from pyrovae.sources.streamed_rows import StreamedRows
 from pyrovae.svi import SVI
 from pyrovae.training.feed import Feed
 from pyrovae.training.fit_state import FitState
@@ -69,12 +70,14 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, st
     }
 
 
-def fingerprint(rows: Tensor) -> str:
+def fingerprint(rows: Tensor | StreamedRows) -> str:
     """A short text that differs whenever rows of data do.
 
     >>> fingerprint(torch.zeros(2, 3))
     '2 x 3 float32 9d908ecf'
     """
+    if isinstance(rows, StreamedRows):
+        return rows.fingerprint()
     step = max(1, -(-rows.numel() * rows.element_size() // MOST_HASHED))
     some = rows[::step].detach().cpu().contiguous()
     content: Any = some.view(torch.uint8).numpy() if some.numel() else b""
