@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pyrovae
+from pyrovae.commands.voice import first_to_say, one_voice
+from pyrovae.distributed.environment import processes
 
 if TYPE_CHECKING:
     pass
@@ -68,8 +70,13 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
     from pyrovae.registry.notes import Notes
     from pyrovae.training.interrupts import terminable
 
+    if processes() > 1 and command != "fit":
+        return _refuse(
+            "pyrovae", f"torchrun is for pyrovae fit; start pyrovae {command} without it."
+        )
+
     try:
-        with Notes(_say_above), terminable():
+        with one_voice(), Notes(_say_above), terminable():
             return COMMANDS[command](words)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
@@ -101,6 +108,10 @@ def fit(words: Sequence[str]) -> int:
     from pyrovae.records import OutputFolder
     from pyrovae.training.resume import Keeping
 
+    if processes() > 1:
+        from pyrovae.distributed.group import current
+
+        current()  # connected now, so that of what is wrong one process speaks for all
     if resumes(words):
         folder, other = read_resume(words)
         config = configuration(folder).complete()
@@ -215,7 +226,8 @@ def _say_above(sentence: str) -> None:
 
 
 def _refuse(program: str, sentence: str, status: int = 2) -> int:
-    _say(f"{program}: {sentence}")
+    if first_to_say("ended"):
+        print(f"{program}: {sentence}", file=sys.__stderr__ if processes() > 1 else sys.stderr)
     return status
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pyrovae import checkpoint
+from pyrovae.distributed.group import LostProcessError, current
 from pyrovae.fit import fit
 from pyrovae.records import Record, RunFolder
 from pyrovae.registry.parts import build
@@ -20,9 +20,9 @@ from pyrovae.running.config import Config, Part
 from pyrovae.running.evaluation import Evaluation, evaluate
 from pyrovae.running.pictures import pictures
 from pyrovae.running.run_record import failure, label, success
+from pyrovae.running.turns import held, keep, restore
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.dataset import Part as PartName
-from pyrovae.storage.folder_lock import FolderLock
 from pyrovae.training.feed import Initialised, check_together, feed, place
 from pyrovae.training.history import History
 from pyrovae.training.progress import Measurement, MetricsLog
@@ -136,22 +136,22 @@ def run(
         Exception: whatever stopped the run. Before training began, nothing was written; after that the
             folder holds a record of the failure. KeyboardInterrupt leaves a checkpoint and no record.
     """
-    experiment, keeping = Experiment.build(config), keeping or Keeping()
+    experiment, group, keeping = Experiment.build(config), current(), keeping or Keeping()
     config = experiment.config
     if folder is None:
         return _carry_out(experiment, config.run_name, None, progress, on_epoch, keeping)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with FolderLock(folder.path):
-        folder.start(config.to_yaml(), resume=bool(keeping.resume))
+    with held(group, folder, config, keeping) as keeping:
         try:
             record = _carry_out(experiment, folder.name, folder, progress, on_epoch, keeping)
-        except ResumeError:
+        except (ResumeError, LostProcessError):
             raise
         except Exception as error:
-            with suppress(OSError):  # what went wrong first is what is to be told
-                folder.write_record(failure(config, folder.name, error))
+            if group.leads:
+                with suppress(OSError):  # what went wrong first is what is to be told
+                    folder.write_record(failure(config, folder.name, error))
             raise
-        folder.remove_checkpoints()
+        if group.leads:
+            folder.remove_checkpoints()
     return record
 
 
@@ -181,8 +181,7 @@ def load(folder: RunFolder, config: Config | None = None) -> Experiment:
         ValueError: the folder holds no finished run, or its files do not belong together.
     """
     experiment = Experiment.build(configuration(folder) if config is None else config)
-    tensors, _ = checkpoint.load(folder.parameters_path)
-    checkpoint.restore(tensors, model=experiment.model, guide=experiment.guide)
+    restore(folder, len(experiment.data.train), model=experiment.model, guide=experiment.guide)
     for program in (experiment.model, experiment.guide):
         program.eval()
     return experiment
@@ -196,8 +195,8 @@ def _carry_out(
     on_epoch: Callable[[Measurement], None] | None,
     keeping: Keeping,
 ) -> Record:
-    config = experiment.config
-    with MetricsLog(folder) as metrics:
+    config, group = experiment.config, current()
+    with MetricsLog(folder if group.leads else None) as metrics:
 
         def each_epoch(at: Measurement) -> None:
             metrics.add(at)
@@ -213,6 +212,11 @@ def _carry_out(
             keeping=keeping,
         )
         trained = time.perf_counter()
+    if folder is not None:
+        parts = {"model": experiment.model, "guide": experiment.guide}
+        keep(group, folder, len(experiment.data.train), **parts)
+    if not group.leads:
+        return Record(name=name, status="finished", error=None)  # the first one scores and writes
     evaluation = experiment.evaluate()
     record = success(
         config,
@@ -224,10 +228,6 @@ def _carry_out(
         evaluate_seconds=time.perf_counter() - trained,
     )
     if folder is not None:
-        trained_parts = {"model": experiment.model, "guide": experiment.guide}
-        checkpoint.save(
-            folder.parameters_path, checkpoint.parameters(**trained_parts), {"run": name}
-        )
         drawn = pictures(experiment.model, evaluation.guide, experiment.data, seed=config.seed)
         folder.write_arrays(drawn | evaluation.arrays())
         folder.write_record(record)

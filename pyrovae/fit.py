@@ -13,16 +13,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyrovae.distributed.group import current
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
-from pyrovae.sources.batches import Batches
 from pyrovae.sources.seeds import generator_from
 from pyrovae.svi import SVI, Level
-from pyrovae.training.feed import Data, Feed, check_together, feed, modules
+from pyrovae.training.feed import Data, Feed, check_together, modules
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.history import History
 from pyrovae.training.loop import Trainer
 from pyrovae.training.optimizer import MakeOptimizer, make_optimizer, make_schedule
+from pyrovae.training.processes import Processes
 from pyrovae.training.progress import FitProgress, Measurement
 from pyrovae.training.randomness import own_randomness
 from pyrovae.training.resume import Resume, folder_of, take_up
@@ -65,6 +66,10 @@ def fit(
     parameters for every row (`PerDatapoint`) cannot score rows it was not fitted to, so for it only the
     training bound is tracked and the last parameters are kept. At the end both programs are in evaluation
     mode, where dropout does nothing.
+
+    Started by torchrun, the processes fit together: each takes its part of every batch, and their
+    gradients are averaged; see `pyrovae.distributed`. A guide with parameters for every row keeps those
+    of the rows that this process owns. The first process alone shows progress and calls ``on_epoch``.
 
     Args:
         model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
@@ -119,13 +124,14 @@ def fit(
     """
     _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
     generator_from(seed)  # refuses what is no seed
-    folder = folder_of(run_dir, resume, checkpoint_steps, checkpoint_seconds)
-    source = feed(data, validation, model, guide)
+    group = current()
+    many, source = Processes.divide(group, data, validation, model, guide)
+    folder = folder_of(run_dir, resume, checkpoint_steps, checkpoint_seconds, many.shards)
     _check_patience(patience, source)
     rounds = -(-source.rows // batch_size)
-    batches = Batches(source.rows, -(-source.rows // rounds), seed=seed)
+    batches = many.batches(source, -(-source.rows // rounds), seed)
     with own_randomness(seed, source.device), ExitStack() as stack:
-        x, extras = check_together(source, model, guide, batches.batch_size)
+        x, extras = check_together(source, model, guide, max(1, batches.batch_size // group.ranks))
         tensors, optimizer = make_optimizer(model, guide, optim, row_lr)
         level = "compiled" if level == "auto" and epochs * rounds >= COMPILED_FROM else level
         svi = SVI(
@@ -137,16 +143,18 @@ def fit(
             expected_steps=epochs * rounds,
             clip_norm=clip_norm,
             reproducible=True,
+            share=many.shared,
         )
         find_stored(svi, x, extras)
         schedule = None if scheduler is None else make_schedule(scheduler, optimizer)
         state = FitState.at_the_start(svi, batches, schedule, tensors, source.device)
         options = {"batch size": batches.batch_size, "seed": seed, "validate_every": validate_every}
-        setting = {} if folder is None else describe(state, source, options)
-        trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting)
+        setting = {} if folder is None else describe(state, source, options | many.known)
+        trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting, many)
         if folder is not None:
             take_up(trainer, stack.enter_context(folder), resume)
-        with FitProgress(progress, on_epoch, epochs=epochs, steps=rounds, label=label) as shown:
+        progress, said = progress and group.leads, on_epoch if group.leads else None
+        with FitProgress(progress, said, epochs=epochs, steps=rounds, label=label) as shown:
             shown.step(state.steps)
             shown.again(state.measured)
             history = trainer.run(shown)

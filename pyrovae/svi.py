@@ -21,7 +21,7 @@ from pyrovae.step.policy import Level, Policy
 from pyrovae.step.precision import Precision
 from pyrovae.step.recording import Outputs, ParametersChangedError, Recording
 from pyrovae.step.row_tables import row_tables
-from pyrovae.step.update import Update
+from pyrovae.step.update import Share, Update
 from pyrovae.stock import warn_if_no_bound
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -53,6 +53,7 @@ class SVI:
             since a clock would say from which step on.
         precision: of matrix products and convolutions. ``"bfloat16"`` is faster where the hardware
             multiplies faster in it; parameters, log-probabilities and sums stay in float32.
+        share: makes the gradients of this process those of all, before they are clipped and applied.
 
     Raises:
         TypeError: an optimizer or a loss that is none of these.
@@ -86,6 +87,7 @@ class SVI:
         clip_norm: float | None = None,
         reproducible: bool = False,
         precision: Precision = "float32",
+        share: Share | None = None,
     ) -> None:
         if not isinstance(loss, ELBO):
             raise TypeError(
@@ -112,6 +114,7 @@ class SVI:
         self.expected_steps = expected_steps
         self.clip_norm = clip_norm
         self.reproducible = reproducible
+        self.share = share
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
         self._function = LossAndGradients(model, guide, loss, precision)
         self._update: Update | None = None
@@ -205,7 +208,7 @@ class SVI:
             optim: Any = self.optim if made else self.optim(parameters)  # type: ignore[operator]
             if isinstance(optim, torch.optim.Optimizer):
                 self._torch = optim
-            self._update = Update(optim, self.clip_norm)
+            self._update = Update(optim, self.clip_norm, self.share)
         elif self._torch is not None and self._torch is not self.optim:
             known = {id(p) for group in self._torch.param_groups for p in group["params"]}
             new = [parameter for parameter in parameters if id(parameter) not in known]

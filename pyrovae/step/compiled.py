@@ -49,7 +49,11 @@ class CompiledStep:
             if moves and p not in update.by_rows
         ]
         groups = update.groups(self._moved)
-        self.finishes = groups is not None and not any(isinstance(g.lr, Tensor) for g in groups)
+        alone = update.share is None  # otherwise gradients travel before they are applied
+        rates = [g.lr for g in groups or []]
+        self.finishes = (
+            alone and groups is not None and not any(isinstance(r, Tensor) for r in rates)
+        )
         self._groups = groups if groups is not None and self.finishes else []
         self._tables = list(update.by_rows.values()) if self.finishes else []
         number = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,11 +24,18 @@ class Update:
     Args:
         optim: the optimizer.
         clip_norm: the largest norm of all gradients together, or None.
+        share: makes the gradients of this process those of all, if there are several.
     """
 
-    def __init__(self, optim: PyroOptim | Optimizer, clip_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        optim: PyroOptim | Optimizer,
+        clip_norm: float | None = None,
+        share: Share | None = None,
+    ) -> None:
         self.optim = optim
         self.clip_norm = clip_norm
+        self.share = share
         self._prepared: set[int] = set()
         self.by_rows: dict[Tensor, RowAdam] = {}
 
@@ -47,8 +54,11 @@ class Update:
             gradients: of each, and then row numbers and gradients of each table.
         """
         dense, rows = split(parameters, gradients, list(self.by_rows))
+        square = None
+        if self.share is not None:
+            dense, rows, square = self.share(dense, rows)
         if self.clip_norm is not None:
-            dense, rows = clipped(dense, rows, self.clip_norm)
+            dense, rows = clipped(dense, rows, self.clip_norm, square)
         for table, (index, gradient) in rows.items():
             self.by_rows[table](index, gradient)
             self.noticed()
@@ -118,6 +128,8 @@ def _settings(optimizer: Any) -> list[Any]:
 
 Dense = dict[Tensor, Tensor]
 Rows = dict[Tensor, tuple[Tensor | None, Tensor]]
+# From gradients to gradients, and the squared norm of those that this process has no part of.
+Share = Callable[[Dense, Rows], tuple[Dense, Rows, Tensor]]
 
 
 def split(
@@ -139,8 +151,12 @@ def split(
     return dense, rows
 
 
-def clipped(dense: Dense, rows: Rows, largest: float) -> tuple[Dense, Rows]:
+def clipped(
+    dense: Dense, rows: Rows, largest: float, elsewhere: Tensor | None = None
+) -> tuple[Dense, Rows]:
     """Gradients scaled down together so that their norm is at most ``largest``.
+
+    ``elsewhere`` is the squared norm of further gradients, which other processes hold.
 
     Example:
         >>> gradients = {torch.zeros(1): torch.tensor([3.0]), torch.zeros(1): torch.tensor([4.0])}
@@ -150,7 +166,10 @@ def clipped(dense: Dense, rows: Rows, largest: float) -> tuple[Dense, Rows]:
     parts = [*dense.values(), *(gradient for _, gradient in rows.values())]
     if not parts:
         return dense, rows
-    norm = torch.stack([part.norm() for part in parts]).norm()
+    norms = [part.norm() for part in parts]
+    norm = torch.stack(
+        norms if elsewhere is None else [*norms, elsewhere.sqrt().to(norms[0])]
+    ).norm()
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     return (
         {parameter: gradient * factor for parameter, gradient in dense.items()},

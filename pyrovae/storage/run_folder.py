@@ -110,14 +110,15 @@ class RunFolder:
             "diagnosis.json",
         ):
             (self.path / leftover).unlink(missing_ok=True)
-        self.parameters_path.unlink(missing_ok=True)
+        for part in (self.parameters_path, *self.path.glob("rows-*")):
+            part.unlink(missing_ok=True)
         if not resume:
             self.remove_checkpoints()
         write_atomically(self.path / "config.yaml", config.encode())
 
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints: the run is over, or begins anew."""
-        for kind in ("step-*", "best-*", ".*.tmp"):
+        for kind in ("step-*", "best-*", "rows-*", ".*.tmp"):
             for path in self.checkpoints_path.glob(kind):
                 path.unlink(missing_ok=True)
 

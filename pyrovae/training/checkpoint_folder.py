@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pyrovae import checkpoint
+from pyrovae.distributed.group import Group, LostProcessError
+from pyrovae.distributed.shards import Loaded, Shards, remove
 from pyrovae.storage.folder_lock import FolderLock
 
 log = logging.getLogger("pyrovae")
 
 KEPT = 2
-Loaded = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class CheckpointFolder:
@@ -32,6 +32,7 @@ class CheckpointFolder:
         path: the folder; it is made if need be.
         steps: write one every so many steps; None not by steps.
         seconds: write one after so many seconds; None not by time.
+        shards: writes and reads the files; by default this process does alone.
 
     Raises:
         FolderInUseError: another fit writes there.
@@ -39,8 +40,14 @@ class CheckpointFolder:
     """
 
     def __init__(
-        self, path: Path, *, steps: int | None = None, seconds: float | None = 60.0
+        self,
+        path: Path,
+        *,
+        steps: int | None = None,
+        seconds: float | None = 60.0,
+        shards: Shards | None = None,
     ) -> None:
+        self.shards = shards or Shards(Group())
         self.path = path
         self.steps = steps
         self.seconds = seconds
@@ -49,6 +56,9 @@ class CheckpointFolder:
         self._at = 0
 
     def __enter__(self) -> CheckpointFolder:
+        self._written = time.monotonic()
+        if not self.shards.group.leads:
+            return self
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -59,7 +69,6 @@ class CheckpointFolder:
         self._lock.__enter__()
         for leftover in self.path.glob(".*.tmp"):  # of a process that was killed
             leftover.unlink(missing_ok=True)
-        self._written = time.monotonic()
         return self
 
     def __exit__(
@@ -104,8 +113,11 @@ class CheckpointFolder:
         """
         try:
             written = self._write(f"step-{step:012d}", tensors, metadata)
-            if best is not None and not list(self.path.glob(f"best-{best[0]:06d}-*.json")):
+            known = best is None or any(self.path.glob(f"best-{best[0]:06d}-*.json"))
+            if best is not None and not self._of_the_first(float(known)):
                 self._write(f"best-{best[0]:06d}", best[1], {"epoch": best[0]})
+        except LostProcessError:
+            raise
         except OSError as error:
             older = [path.stem for path in self.manifests()]
             kept = f"{older[0]} is intact" if older else "there is none before it"
@@ -114,9 +126,9 @@ class CheckpointFolder:
                 f"the checkpoint of step {step} could not be written to {self.path} "
                 f"({error.strerror or error}); {kept}. Make room or name another folder, and resume",
             ) from error
-        for old in self.manifests()[KEPT:] + self.manifests("best")[1:]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        if self.shards.group.leads:
+            for old in self.manifests()[KEPT:] + self.manifests("best")[1:]:
+                remove(old)
         self._at, self._written = step, time.monotonic()
         return written
 
@@ -136,7 +148,7 @@ class CheckpointFolder:
         said = []
         for manifest in self.manifests():
             try:
-                found = checkpoint.load(manifest.with_suffix(".safetensors"), most=most)
+                found = self.shards.read(manifest.with_suffix(".safetensors"), most)
             except (ValueError, OSError) as error:
                 said.append(str(error))
                 continue
@@ -150,17 +162,24 @@ class CheckpointFolder:
     def clear(self) -> None:
         """Remove all checkpoints."""
         for manifest in [*self.manifests(), *self.manifests("best")]:
-            manifest.unlink(missing_ok=True)
-            manifest.with_suffix(".safetensors").unlink(missing_ok=True)
+            remove(manifest)
 
     def _write(self, stem: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
         attempt = len(list(self.path.glob(f"{stem}-*.safetensors")))
         while (self.path / f"{stem}-{attempt:03d}.safetensors").exists():
             attempt += 1
+        attempt = round(self._of_the_first(float(attempt)))
         target = self.path / f"{stem}-{attempt:03d}.safetensors"
         try:
-            checkpoint.save(target, tensors, metadata)
+            self.shards.write(target, tensors, metadata)
+        except LostProcessError:
+            raise
         except OSError:
-            target.unlink(missing_ok=True)
+            remove(target)
             raise
         return target
+
+    def _of_the_first(self, number: float) -> float:
+        """What the process that leads knows of the folder, which others may be slow to see."""
+        group = self.shards.group
+        return group.total(number if group.leads else 0.0)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyrovae.checkpoint import check_finite, check_same, put_back
+from pyrovae.distributed.batches import OwnBatches
 from pyrovae.sources.batches import Batches
 from pyrovae.storage.optimizer_state import set_schedule
 from pyrovae.storage.packing import pack, referred, unpack
@@ -50,7 +51,7 @@ class FitState:
     """
 
     svi: SVI
-    batches: Batches
+    batches: Batches | OwnBatches
     scheduler: LRScheduler | None
     tensors: dict[str, Tensor]
     total: Tensor
@@ -68,7 +69,7 @@ class FitState:
     def at_the_start(
         cls,
         svi: SVI,
-        batches: Batches,
+        batches: Batches | OwnBatches,
         scheduler: LRScheduler | None,
         tensors: dict[str, Tensor],
         device: torch.device,
@@ -84,6 +85,8 @@ class FitState:
 
     def note(self, index: Tensor, missing: bool) -> None:
         """Note the kind of a batch just handed out: what `pyrovae.SVI` does with it depends on the kind."""
+        if isinstance(self.batches, OwnBatches):
+            return
         kind = f"{len(index)}, some missing" if missing else f"{len(index)}"
         seen = self.kinds.get(kind)
         if seen is None:
@@ -219,6 +222,14 @@ def _is_measurement(row: Any) -> bool:
         and all(type(n) is int and n >= 0 for n in row[:whole])
         and all(type(n) is float for n in row[whole:])
     )
+
+
+def some_of_each_kind(batches: Batches | OwnBatches, plain: Any) -> list[Tensor]:
+    """Batches of the kinds that a saved state saw, as often as it takes to record or compile their steps."""
+    kinds = kinds_of(plain)
+    if isinstance(batches, OwnBatches) or not kinds:
+        return [torch.zeros(1, dtype=torch.int64)]
+    return [batches.order(epoch)[a:b] for epoch, a, b, count in kinds for _ in range(count)]
 
 
 def kinds_of(plain: Any) -> list[list[int]]:

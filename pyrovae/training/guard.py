@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from pyrovae.distributed.group import Group
 from pyrovae.training.feed import Feed
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.non_finite import Finding, NonFiniteError, explain
@@ -33,6 +34,7 @@ class Guard:
         source: of its batches.
         step: takes one step with the rows of these numbers.
         close: ends an epoch again that was so measured.
+        group: of processes, which find out together and go back together.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Guard:
         source: Feed,
         step: Callable[[Tensor], None],
         close: Callable[[Measurement], None],
+        group: Group,
     ) -> None:
+        self.group = group
         self.state = state
         self.source = source
         self.step = step
@@ -57,7 +61,9 @@ class Guard:
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         self.since = self.state.steps
         self.closed = []
-        self.kept = None if size > MOST_BYTES else (_copies(tensors, self.kept), plain)
+        self.kept = (
+            None if self.group.any(size > MOST_BYTES) else (_copies(tensors, self.kept), plain)
+        )
 
     def look(self) -> None:
         """Look at the state if it is time to, and keep it if it is sound.
@@ -104,7 +110,7 @@ class Guard:
         trained = [t.detach() for t in self.state.named().values() if t.requires_grad and t.numel()]
         largest = torch._foreach_norm(trained, ord=math.inf) if trained else []
         seen = [self.state.total, *(norm.to(self.state.total) for norm in largest)]
-        return bool(torch.stack(seen).isfinite().all())
+        return not self.group.any(not torch.stack(seen).isfinite().all())
 
     def find(self, error: Exception | None) -> NoReturn:
         """Go back to the last sound state, take the steps again, and stop before the one that fails.
@@ -117,6 +123,8 @@ class Guard:
             Exception: ``error``, if all numbers were sound when it was raised.
         """
         state, until = self.state, self.state.steps
+        if error is not None and self.group.many:
+            raise error  # the others wait for this step, and end with this process
         bad = self.bad_parameters()
         if self.kept is None:
             if error is not None and not bad:
@@ -159,6 +167,8 @@ class Guard:
         try:
             self.step(index)
         except (RuntimeError, ValueError) as error:
+            if self.group.many:
+                raise
             failed = error
         if failed is None and self.sound():
             return

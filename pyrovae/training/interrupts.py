@@ -55,6 +55,7 @@ class Interrupts:
 
     Args:
         wanted: whether to note signals at all.
+        patient: a second one does not stop at once either; torchrun hands on what the terminal sent already.
 
     Example:
         >>> with Interrupts() as interrupts:
@@ -63,8 +64,9 @@ class Interrupts:
         True
     """
 
-    def __init__(self, wanted: bool = True) -> None:
+    def __init__(self, wanted: bool = True, *, patient: bool = False) -> None:
         self.received: int | None = None
+        self._patient = patient
         self._wanted = wanted and threading.current_thread() is threading.main_thread()
         self._found: dict[int, Any] = {}
 
@@ -85,7 +87,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and not self._patient:
             if number == signal.SIGTERM:
                 _terminate(number, frame)
             raise KeyboardInterrupt

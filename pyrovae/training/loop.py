@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from pyrovae.checkpoint import check_same, put_back
+from pyrovae.checkpoint import put_back
 from pyrovae.training.checkpoint_folder import CheckpointFolder
 from pyrovae.training.feed import Feed
-from pyrovae.training.fit_state import FitState, kinds_of
+from pyrovae.training.fit_state import FitState
 from pyrovae.training.guard import Guard
 from pyrovae.training.history import History
 from pyrovae.training.interrupts import Interrupted, Interrupts
+from pyrovae.training.optimizer import next_rate
+from pyrovae.training.processes import Processes
 from pyrovae.training.progress import FitProgress, Measurement
-from pyrovae.training.svi_state import compiled_kinds
 from pyrovae.training.validation import validation_bound
 
 
@@ -34,6 +34,7 @@ class Trainer:
         epochs, patience, validate_every: as in `pyrovae.fit`.
         folder: where checkpoints go, or None.
         setting: what a checkpoint says of the circumstances.
+        processes: what this one does as one of several, or alone.
     """
 
     state: FitState
@@ -43,6 +44,7 @@ class Trainer:
     validate_every: int
     folder: CheckpointFolder | None
     setting: Mapping[str, Any]
+    processes: Processes
 
     def run(self, shown: FitProgress) -> History:
         """Train to the end, or until patience runs out, and put the best parameters back."""
@@ -51,9 +53,11 @@ class Trainer:
             self.restore_best()
             return self.history()
         self.began = time.perf_counter() - state.seconds
-        self.guard = Guard(state, self.source, self.step, self.close_again)
+        group = self.processes.group
+        self.guard = Guard(state, self.source, self.step, self.close_again, group)
+        self.processes.begin(state)
         self.guard.keep()
-        with Interrupts(self.folder is not None) as interrupts:
+        with Interrupts(self.folder is not None, patient=group.many) as interrupts:
             while not state.over:
                 try:
                     self.train(shown, interrupts)
@@ -67,54 +71,6 @@ class Trainer:
         self.restore_best()
         return self.history()
 
-    def resume(
-        self,
-        tensors: Mapping[str, Tensor],
-        plain: Any,
-        *,
-        convert: bool = False,
-        exact: bool = True,
-    ) -> None:
-        """Go on from the state that a checkpoint holds.
-
-        Args:
-            tensors: of the checkpoint.
-            plain: the rest of the state in it.
-            convert: whether parameters of another precision are taken.
-            exact: whether the next steps must have the bits that they would have had.
-
-        Raises:
-            ValueError: it is the state of another fit, or its steps cannot be compiled as they were.
-        """
-        before = {name: tensor.detach().clone() for name, tensor in self.state.tensors.items()}
-        try:
-            self._resume(tensors, plain, convert, exact)
-        except Exception:
-            put_back(self.state.tensors, before)
-            raise
-
-    def _resume(
-        self, tensors: Mapping[str, Tensor], plain: Any, convert: bool, exact: bool
-    ) -> None:
-        state = self.state
-        came = {k.removeprefix("now."): t for k, t in tensors.items() if k.startswith("now.")}
-        came = {name: tensor for name, tensor in came.items() if not name.startswith("store.")}
-        check_same(came, state.tensors, convert=convert)
-        put_back(state.tensors, came)
-        # Steps that are undone at once: after them the optimiser has made all that it remembers, and
-        # what was recorded or compiled is so again.
-        for epoch, start, end, count in kinds_of(plain) or [[0, 0, 1, 1]]:
-            for _ in range(count):
-                self.step(state.batches.order(epoch)[start:end])
-        state.put(tensors, plain, convert=convert)
-        then, now = plain["compiled"], compiled_kinds(state.svi)
-        if exact and then != now:
-            raise ValueError(
-                f"steps with {then} kinds of batches were compiled, here {now} can be, and compiled steps "
-                "round differently: say resume='anyway' to go on all the same"
-            )
-        state.over = state.stopped_early or len(state.measured) >= self.epochs
-
     def validates_now(self) -> bool:
         """Whether the validation rows are looked at in this epoch."""
         epoch = len(self.state.measured) + 1
@@ -123,30 +79,37 @@ class Trainer:
     def step(self, index: Tensor) -> None:
         """One step with rows of these numbers; the loss stays on the device."""
         state = self.state
+        own, generator, counts = self.processes.turn(state, self.source, index)
         state.note(index, self.source.any_missing(index))
-        x, extras = self.source.batch(index, state.batches.generator())
+        x, extras = self.source.batch(own, generator)
         loss = state.svi.step_tensor(x, **extras)
-        state.total.add_(loss.detach() / self.source.scale(len(index)))
+        if counts:
+            state.total.add_(loss.detach() / self.source.scale(len(own)))
         state.steps += 1
 
     def train(self, shown: FitProgress, interrupts: Interrupts) -> None:
         """What is left of a pass. Losses add up on the device, which is seldom waited for."""
         state = self.state
         for index in state.batches:
+            self.processes.say(interrupts, self.due())
             try:
                 self.step(index)
             except (RuntimeError, ValueError) as error:
                 self.guard.find(error)
             self.guard.look()
             shown.step()
-            stopped = interrupts.received is not None
-            if self.folder is not None and (stopped or self.folder.due(state.steps)):
+            if self.processes.hear(interrupts, self.due()) and self.folder is not None:
                 self.guard.check()
                 self.write()
                 self.refuse_to_go_on(interrupts)
         epoch = len(state.measured) + 1
         last = self.patience is not None and epoch - state.best_epoch >= self.patience
+        self.processes.group.sum(state.total)
         self.guard.epoch_ends(last or epoch == self.epochs)
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return self.folder is not None and self.folder.due(self.state.steps)
 
     def close_epoch(self, validation_bound: float, shown: FitProgress) -> None:
         """Note the bounds, keep the parameters if they are the best, and move the learning rate on."""
@@ -168,7 +131,7 @@ class Trainer:
         self.state.measured.append(at)
         self.state.total.zero_()
         self.keep_if_best(at)
-        self.next_rate(at)
+        next_rate(self.state.scheduler, at.train_bound, at.validation_bound)
 
     def close_again(self, at: Measurement) -> None:
         """End an epoch as it ended before, for the guard, which takes its steps again."""
@@ -182,11 +145,17 @@ class Trainer:
             return
         self.state.seconds = time.perf_counter() - self.began
         tensors, plain = self.state.read()
+        tensors["total"] = self.processes.group.sum(tensors["total"].clone())
         best = self.state.best_tensors
         self.folder.write(
             self.state.steps,
             tensors,
-            {"of": "a fit", "state": plain, "setting": dict(self.setting)},
+            {
+                "of": "a fit",
+                "state": plain,
+                "setting": dict(self.setting),
+                "ranks": self.processes.group.ranks,
+            },
             None if best is None else (self.state.best_epoch, best),
         )
 
@@ -206,7 +175,8 @@ class Trainer:
         if x is None:
             return math.nan
         try:
-            bound = validation_bound(self.state.svi, x, batches.batch_size, batches.seed)
+            size, group = batches.batch_size, self.processes.group
+            bound = validation_bound(self.state.svi, x, size, batches.seed, group)
         except (RuntimeError, ValueError) as error:
             self.guard.refuse(error)
         if not math.isfinite(bound):
@@ -233,18 +203,8 @@ class Trainer:
         if best is not None:
             put_back(self.state.named(), best)
 
-    def next_rate(self, at: Measurement) -> None:
-        """Move the learning rate on; one that waits for a plateau looks at minus the bound."""
-        scheduler = self.state.scheduler
-        if isinstance(scheduler, ReduceLROnPlateau):
-            seen = at.validation_bound if math.isfinite(at.validation_bound) else at.train_bound
-            scheduler.step(-seen)
-        elif scheduler is not None:
-            scheduler.step()
-
     def history(self) -> History:
         """What was measured, as arrays."""
         state = self.state
-        trained = {id(p): p for p in state.tensors.values() if p.requires_grad}
-        count = sum(p.numel() for p in trained.values())
+        count = self.processes.count({k: p for k, p in state.tensors.items() if p.requires_grad})
         return History.of(state.measured, count, state.best_epoch, state.stopped_early)

@@ -11,7 +11,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyrovae import checkpoint
 from pyrovae.programs import Program
@@ -65,6 +65,15 @@ def _rows_apart(
     shared = {"params": [tensor for tensor in trained if id(tensor) not in mine]}
     rows = {"params": tables, "lr": row_lr, "weight_decay": 0.0}
     return [shared, rows] if shared["params"] else [rows]
+
+
+def next_rate(scheduler: LRScheduler | None, train_bound: float, validation_bound: float) -> None:
+    """Move the learning rate on; one that waits for a plateau looks at minus the bound."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        seen = validation_bound if math.isfinite(validation_bound) else train_bound
+        scheduler.step(-seen)
+    elif scheduler is not None:
+        scheduler.step()
 
 
 def make_schedule(

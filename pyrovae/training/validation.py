@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyrovae.distributed.group import Group
+from pyrovae.sources.seeds import generator_from
 from pyrovae.svi import SVI
 from pyrovae.training.feed import modules
 
 
-def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int) -> float:
+def validation_bound(
+    svi: SVI, x: Tensor, batch_size: int, seed: int, group: Group | None = None
+) -> float:
     """The objective's bound per row, with the same random numbers at every call; nothing is trained.
 
     Args:
@@ -17,6 +21,7 @@ def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int) -> float:
         x: (M, D), rows.
         batch_size: rows at once, if more than 256.
         seed: of the draws; the random state is left as it was found.
+        group: of processes, each of which scores its part of the rows.
 
     Returns:
         Nats per row, larger is better.
@@ -24,13 +29,16 @@ def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int) -> float:
     programs = modules(model=svi.model, guide=svi.guide).values()
     for program in programs:
         program.eval()
-    total = 0.0
+    total, rows, group = 0.0, len(x), group or Group()
+    if group.many:
+        x = x[slice(*group.block(rows))]
+        seed = generator_from(seed, group.rank, group.ranks).initial_seed()
     try:
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            for rows in x.split(max(batch_size, 256)):
-                total += svi.evaluate_loss(rows)
+            for some in x.split(max(batch_size, 256)) if len(x) else ():
+                total += svi.evaluate_loss(some)
     finally:
         for program in programs:
             program.train()
-    return -total / len(x)
+    return -group.total(total) / rows

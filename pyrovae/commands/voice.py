@@ -1,0 +1,28 @@
+"""One voice for the processes that fit together; needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+from pyrovae.distributed.environment import processes, rank
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the first of them alone print."""
+    if rank() == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def first_to_say(what: str) -> bool:
+    """Whether this process shall say what one of them must, once."""
+    if processes() == 1:
+        return True
+    from pyrovae.distributed import group
+
+    return group.first_to_say(what)

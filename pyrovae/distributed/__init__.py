@@ -1,0 +1,1 @@
+"""One fit over many processes, started by torchrun."""

@@ -1,0 +1,117 @@
+"""One fit by two processes against the same fit by one."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyrovae import checkpoint
+
+
+def load(name):
+    path = Path(__file__).parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"distributed_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+worker, processes = load("worker"), load("processes")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    statuses, said = processes.run("everything", folder)
+    assert statuses == [0, 0], said
+    return folder
+
+
+def kept(folder, name):
+    return [checkpoint.load(folder / f"{name}-{rank}.safetensors") for rank in (0, 1)]
+
+
+def same(found, expected, tolerance=1e-10):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
+def test_a_fit_without_noise_is_that_of_one_process(folder):
+    expected, history = worker.exact_fit()
+    for found, metadata in kept(folder, "exact"):
+        same(found, expected)
+        assert metadata["bound"] == pytest.approx(history.train_bound.tolist(), rel=1e-10)
+
+
+def test_a_process_for_which_no_row_is_left_takes_the_step_all_the_same(folder):
+    expected, _ = worker.exact_fit(epochs=2, batch_size=22)
+    for found, _ in kept(folder, "one_row"):
+        same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("by_rows", {}), ("clipped", {"clip_norm": 1e-2, "optim": worker.SGD})]
+)
+def test_tables_are_divided_by_rows_and_move_as_in_one_process(folder, name, options):
+    expected = worker.noise_fit(**options)
+    (first, _), (second, _) = kept(folder, name)
+    assert [len(found["guide.table"]) for found in (first, second)] == [11, 12]
+    whole = torch.cat([first["guide.table"], second["guide.table"]])
+    whole = {"guide.table": whole, "guide.noise": expected["guide.noise"]}
+    same(first | whole, expected)
+    same(second | whole, expected)
+
+
+@pytest.mark.parametrize(
+    ("straight", "resumed"), [("straight", "resumed"), ("amortized", "amortized_resumed")]
+)
+def test_a_fit_taken_up_by_as_many_processes_has_the_same_bits(folder, straight, resumed):
+    for (found, _), (expected, _) in zip(kept(folder, resumed), kept(folder, straight)):
+        same(found, expected, 0.0)
+
+
+def test_parameters_of_all_processes_are_counted_once(folder):
+    expected, history = worker.table_fit(epochs=1)
+    for _, metadata in kept(folder, "straight"):
+        assert metadata["parameters"] == history.parameters
+
+
+@pytest.mark.parametrize("newest", [True, False], ids=["between passes", "within a pass"])
+def test_one_process_goes_on_with_what_two_wrote(folder, tmp_path, newest):
+    here = shutil.copytree(folder / "table", tmp_path / "table")
+    manifests = sorted(here.glob("step-*.json"))
+    assert len(manifests) == 2
+    assert len(list(here.glob("rows-step-*.safetensors"))) == 4
+    if not newest:
+        manifests[-1].unlink()
+    _, history = worker.table_fit(epochs=6, run_dir=here, resume=True)
+    assert history.step.tolist() == [5, 10, 15, 20, 25, 30]
+    assert torch.isfinite(torch.as_tensor(history.train_bound)).all()
+    # And again by one: the files are now whole, and the legs of the pass are over.
+    _, history = worker.table_fit(epochs=7, run_dir=here, resume=True)
+    assert history.step.tolist()[-1] == 35
+
+
+def test_a_checkpoint_without_the_rows_of_a_process_is_not_used(folder, tmp_path):
+    here = shutil.copytree(folder / "table", tmp_path / "table")
+    newest = sorted(here.glob("rows-step-*-00001-of-00002.safetensors"))[-1]
+    newest.unlink()
+    _, history = worker.table_fit(epochs=5, run_dir=here, resume=True)  # from the one before it
+    assert history.step.tolist() == [5, 10, 15, 20, 25]
+    here = shutil.copytree(folder / "table", tmp_path / "damaged")
+    for rows in here.glob("rows-*-00000-of-*.safetensors"):
+        rows.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="no checkpoint in .* can be used"):
+        worker.table_fit(epochs=6, run_dir=here, resume=True)
+
+
+def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path):
+    statuses, _ = processes.run("dying", tmp_path)
+    assert statuses[0] == -9
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("another of the 2 processes of this fit is gone: start the same command")
+    found = worker.amortized_fit(run_dir=tmp_path / "dying", resume=True)
+    assert all(bool(tensor.isfinite().all()) for tensor in found.values())

@@ -1,0 +1,131 @@
+"""What each process of the tests of several processes does; started by `processes.run`."""
+
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import torch
+
+import pyrovae
+from pyrovae import checkpoint
+from pyrovae.distributed.group import LostProcessError, current
+from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
+from pyrovae.models import ProbabilisticPCA
+from pyrovae.programs import data_plate
+
+SGD = partial(torch.optim.SGD, lr=1e-3)
+ROWS = 23
+
+
+def rows():
+    return torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def exact():
+    torch.manual_seed(0)
+    model = ProbabilisticPCA(3, latent=2).double()
+    return model, ExactPosterior(model)
+
+
+class RowNoise(PerDatapoint):
+    """A guide whose draws are fixed for each row, so that it does not matter which process makes them."""
+
+    row_tables = ("table", "noise")
+
+    def __init__(self, size, latent):
+        super().__init__(size, latent)
+        noise = torch.randn(size, latent, generator=torch.Generator().manual_seed(2))
+        self.noise = torch.nn.Parameter(noise, requires_grad=False)
+
+    def forward(self, x, index=None, size=None):
+        loc, log_scale = self.table[index].chunk(2, -1)
+        z = loc + log_scale.exp() * self.noise[index]
+        log_density = dist.Normal(loc, log_scale.exp()).log_prob(z)
+        with data_plate(len(x), index, size):
+            return pyro.sample("z", dist.Delta(z, log_density).to_event(1))
+
+
+def table(size):
+    torch.manual_seed(0)
+    return ProbabilisticPCA(3, latent=2).double(), PerDatapoint(size, 2).double()
+
+
+def exact_fit(**options):
+    """Noise-free: batches of 7 and fewer rows, in which no two processes have equal parts."""
+    model, guide = exact()
+    options = {"optim": SGD, "epochs": 2, "batch_size": 7, "progress": False} | options
+    history = pyrovae.fit(model, guide, rows(), **options)
+    return checkpoint.parameters(model=model), history
+
+
+def noise_fit(**options):
+    """All rows in one batch, so that it does not matter who owns which."""
+    torch.manual_seed(0)
+    model, guide = ProbabilisticPCA(3, latent=2).double(), RowNoise(ROWS, 2).double()
+    options = {"epochs": 3, "batch_size": ROWS, "progress": False} | options
+    pyrovae.fit(model, guide, rows(), **options)
+    return checkpoint.parameters(model=model, guide=guide)
+
+
+def table_fit(**options):
+    model, guide = table(ROWS)
+    options = {"epochs": 4, "batch_size": 5, "progress": False, "checkpoint_steps": 3} | options
+    history = pyrovae.fit(model, guide, rows(), **options)
+    return checkpoint.parameters(model=model, guide=guide), history
+
+
+def amortized_fit(on_epoch=None, **options):
+    torch.manual_seed(0)
+    model = ProbabilisticPCA(3, latent=2).double()
+    guide = Amortized(3, 2, hidden=(8,)).double()
+    options = {"epochs": 4, "batch_size": 8, "progress": False, "seed": 3} | options
+    data = rows()
+    pyrovae.fit(model, guide, data[:16], validation=data[16:], on_epoch=on_epoch, **options)
+    return checkpoint.parameters(model=model, guide=guide)
+
+
+def everything(folder):
+    """Every fit that the tests look at, written as files by rank."""
+    rank = current().rank
+
+    def keep(name, tensors, **metadata):
+        checkpoint.save(folder / f"{name}-{rank}.safetensors", tensors, metadata)
+
+    found, history = exact_fit(level="traced")
+    keep("exact", found, bound=history.train_bound.tolist())
+    found, _ = exact_fit(
+        epochs=2, batch_size=22
+    )  # the last batch of a pass has fewer rows than processes
+    keep("one_row", found)
+    keep("clipped", noise_fit(clip_norm=1e-2, optim=SGD))
+    keep("by_rows", noise_fit())
+    found, history = table_fit()
+    keep("straight", found, parameters=history.parameters)
+    table_fit(epochs=2, run_dir=folder / "table")
+    found, _ = table_fit(run_dir=folder / "table", resume=True)
+    keep("resumed", found)
+    keep("amortized", amortized_fit())
+    amortized_fit(epochs=2, run_dir=folder / "amortized")
+    keep("amortized_resumed", amortized_fit(run_dir=folder / "amortized", resume=True))
+
+
+def dying(folder):
+    """The first process is killed in its second pass; the others say a sentence."""
+
+    def die(at):
+        if at.epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        amortized_fit(die, run_dir=folder / "dying", checkpoint_steps=1)
+    except LostProcessError as error:
+        (folder / "said").write_text(str(error))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"everything": everything, "dying": dying}[sys.argv[1]](Path(sys.argv[2]))
