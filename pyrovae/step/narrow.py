@@ -2,8 +2,7 @@
 
 Matrix products with a side of a few columns become sums of products, which a compiler joins to what is
 around them: a library packs its operands first, which for a latent space of two dimensions takes ten times
-as long as the product. Other matrix products are kept, with their bias apart; large ones go to oneDNN. A
-quotient becomes a product with a reciprocal, which is computed once for all quotients by one number.
+as long as the product. Other matrix products are kept, with their bias apart; large ones go to oneDNN.
 """
 
 from __future__ import annotations
@@ -44,13 +43,6 @@ def addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: An
     return bias + torch.mm(left, right)
 
 
-def div(dividend: Tensor, divisor: Any) -> Tensor:
-    """A quotient of two floating-point tensors."""
-    if not isinstance(divisor, Tensor) or divisor.dim() == 0 or not divisor.is_floating_point():
-        return NotImplemented
-    return dividend * divisor.reciprocal()
-
-
 def softplus(x: Tensor, beta: Any = 1, threshold: Any = 20) -> Tensor:
     """The positive part and a rest that is never above log 2."""
     return NotImplemented if beta != 1 else x.relu() + log1p_of_share((-x.abs()).exp())
@@ -79,7 +71,6 @@ def log1p_of_share(share: Tensor) -> Tensor:
 RULES: dict[Any, Callable[..., Tensor]] = {
     aten.mm.default: mm,
     aten.addmm.default: addmm,
-    aten.div.Tensor: div,
     aten.softplus.default: softplus,
     aten.softplus_backward.default: softplus_backward,
 }
