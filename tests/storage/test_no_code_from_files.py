@@ -44,8 +44,18 @@ WITH_SECRETS = {"torch", "numpy", "os", "yaml", "joblib", "builtins", "sys", "pi
 IMPORTERS = {"pyrovae/__init__.py", "pyrovae/registry/parts.py"}  # of what the user names
 
 
-# Compiles source that it has just written itself, from a graph of tensor operations.
-GENERATORS = {"pyrovae/step/playback.py": {"compile", "exec"}}
+HEADERS = "numpy.lib.format"
+ALLOWED = {
+    # Compiles source that it has just written itself, from a graph of tensor operations.
+    "pyrovae/step/playback.py": {"compile", "exec"},
+    # Reads what a header says, a literal, and the numbers behind it as bytes.
+    "pyrovae/sources/row_files.py": {
+        HEADERS,
+        f"{HEADERS}.read_magic",
+        f"{HEADERS}.read_array_header_1_0",
+        f"{HEADERS}.read_array_header_2_0",
+    },
+}
 
 
 class Looker(ast.NodeVisitor):
@@ -164,7 +174,7 @@ def unsafe(source, file=""):
 
 @pytest.mark.parametrize("file", SOURCES)
 def test_the_source_names_nothing_that_runs_code(file):
-    assert set(unsafe(SOURCES[file].read_text(), file)) <= GENERATORS.get(file, set())
+    assert set(unsafe(SOURCES[file].read_text(), file)) <= ALLOWED.get(file, set())
 
 
 EVASIONS = [
