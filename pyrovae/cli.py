@@ -9,14 +9,11 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pyrovae
 from pyrovae.commands.voice import first_to_say, one_voice
-from pyrovae.distributed.environment import processes
-
-if TYPE_CHECKING:
-    pass
+from pyrovae.distributed.environment import processes, rank
 
 HELP = f"""\
 usage: pyrovae COMMAND ...
@@ -120,7 +117,10 @@ def fit(words: Sequence[str]) -> int:
         if other.print_config:
             print(config.to_yaml(), end="")
             return 0
-        folder = OutputFolder.claim(other.output).run(config.run_name)
+        output = (
+            OutputFolder.claim(other.output) if rank() == 0 else OutputFolder(Path(other.output))
+        )
+        folder = output.run(config.run_name)
     record = folder.finished(config.to_yaml())
     if record is not None:
         _say(f"This very run was finished before: {folder.path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from pyrovae.distributed.group import Group
 from pyrovae.distributed.shards import Shards
 from pyrovae.programs import Program
 from pyrovae.sources.batches import Batches
-from pyrovae.sources.dataset import DataSet, Rows
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.streamed_rows import own_orders
 from pyrovae.step.row_tables import row_tables
@@ -68,21 +67,17 @@ class Processes:
         """
         tables = row_tables(model, guide)
         names = divided(model, guide)
+        source = feed(data, validation, model, guide)
         if not group.many:
-            source = feed(data, validation, model, guide)
             return cls(group, names, source.rows, None), source
-        shared = SharedGradients(group, tables)
-        stored = data.train.stored if isinstance(data, DataSet) else torch.as_tensor(data)
-        rows, known = len(stored), {"data": fingerprint(stored)}
+        rows, known = source.rows, {"data": fingerprint(source.stored)}
         if tables:
             OwnBatches(rows, rows, group)  # refuses fewer rows than processes
-            source = _block(group, data, stored, validation, model, guide)
+            source = _block(group, source)
             _cut(group, tables, rows)
-        else:
-            source = feed(data, validation, model, guide)
         named = parameters(**modules(model=model, guide=guide))
         group.alike(tensor for name, tensor in named.items() if name not in names)
-        return cls(group, names, rows, shared, known), source
+        return cls(group, names, rows, SharedGradients(group, tables), known), source
 
     @property
     def shards(self) -> Shards:
@@ -164,19 +159,16 @@ def divided(model: Program, guide: Program) -> list[str]:
     return [name for name, tensor in named.items() if id(tensor) in held]
 
 
-def _block(
-    group: Group, data: Data, stored: Tensor, validation: Any, model: Program, guide: Program
-) -> Feed:
-    start, stop = group.block(len(stored))
-    if isinstance(data, DataSet):
-        labels = data.train.labels
-        mine = Rows(stored[start:stop], None if labels is None else labels[start:stop])
-        cut: Data = replace(data, train=mine)
-    else:
-        cut = stored[start:stop]
-    found = feed(cut, validation, model, guide)
-    values = {part.name: getattr(found, part.name) for part in fields(Feed)}
-    return BlockFeed(**values, whole=len(stored))
+def _block(group: Group, whole: Feed) -> BlockFeed:
+    """The part of a feed that belongs to the rows owned here."""
+    start, stop = group.block(whole.rows)
+    values = {part.name: getattr(whole, part.name) for part in fields(Feed)}
+    values["stored"] = whole.stored[start:stop]
+    if whole.device.type != "cpu":
+        values["stored"] = values["stored"].clone()  # the others' rows give back their memory
+    if whole.incomplete is not None:
+        values["incomplete"] = whole.incomplete[start:stop]
+    return BlockFeed(**values, whole=whole.rows)
 
 
 def _cut(group: Group, tables: list[Any], rows: int) -> None:
