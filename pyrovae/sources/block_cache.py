@@ -54,14 +54,15 @@ class BlockCache:
     def __getitem__(self, rows: Tensor) -> Tensor:
         """The rows of these numbers, (n, D)."""
         blocks = rows // self.block_rows
-        if len(blocks.unique()) <= self.slots:
-            return self._gather(rows, blocks)
+        different = blocks.unique()
+        if len(different) <= self.slots:
+            return self._gather(rows, blocks, different)
         # A part that has no more rows than there are slots lies in no more blocks.
         parts = zip(rows.split(self.slots), blocks.split(self.slots), strict=True)
-        return torch.cat([self._gather(*part) for part in parts])
+        return torch.cat([self._gather(some, of, of.unique()) for some, of in parts])
 
-    def _gather(self, rows: Tensor, blocks: Tensor) -> Tensor:
-        self._hold(blocks.unique())
+    def _gather(self, rows: Tensor, blocks: Tensor, different: Tensor) -> Tensor:
+        self._hold(different)
         return self._pool[self._slot_of[blocks] * self.block_rows + rows % self.block_rows]
 
     def _hold(self, blocks: Tensor) -> None:
