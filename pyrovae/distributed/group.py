@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -102,10 +102,14 @@ class Group:
 def current() -> Group:
     """The processes that torchrun started together with this one, connected; otherwise this one alone.
 
-    Gloo connects CPUs and NCCL GPUs, of which every process takes the one of its number.
+    Gloo connects CPUs and NCCL GPUs, of which every process takes the one of its number. Together they are
+    one and the same group for all fits, whose time in messages adds up.
     """
-    if processes() == 1:
-        return Group()
+    return Group() if processes() == 1 else _connected()
+
+
+@cache
+def _connected() -> Group:
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())

@@ -2,14 +2,15 @@
 
 Losses add up on the device, and a sum that holds one infinite or undefined loss stays so. Every so many
 steps the sum and the parameters are looked at, once; if they are sound, a copy of the whole state is
-kept. If not, the fit goes back to the copy and takes the steps again, looking at each, through the ends of
-epochs too: the same random numbers lead to the same failure, and it stops before that step.
+kept. If not, the fit goes back to the copy and takes the steps again, some at a time and then one by one,
+through the ends of epochs too: the same random numbers lead to the same failure, and it stops before that
+step.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -19,10 +20,11 @@ from torch import Tensor
 from pyrovae.distributed.group import Group
 from pyrovae.training.feed import Feed
 from pyrovae.training.fit_state import FitState
-from pyrovae.training.non_finite import Finding, NonFiniteError, explain
+from pyrovae.training.non_finite import Finding, NonFiniteError, explain, of_error
 from pyrovae.training.progress import Measurement
 
-EVERY = 256  # steps between two looks: one waits for the device, and copies the state
+EVERY = 256  # steps between two looks at least: one waits for the device, and copies the state
+SHARE = 2**16  # bytes of tables by rows that a step pays for in copies, however many rows there are
 MOST_BYTES = 2**30  # a larger state is looked at, but not copied
 
 
@@ -35,6 +37,7 @@ class Guard:
         step: takes one step with the rows of these numbers.
         close: ends an epoch again that was so measured.
         group: of processes, which find out together and go back together.
+        tables: names of the parameters that have a row for every datapoint.
     """
 
     def __init__(
@@ -44,8 +47,12 @@ class Guard:
         step: Callable[[Tensor], None],
         close: Callable[[Measurement], None],
         group: Group,
+        tables: Sequence[str] = (),
     ) -> None:
         self.group = group
+        held = [state.tensors[name] for name in tables]
+        size = sum(3 * table.numel() * table.element_size() for table in held)  # with two moments
+        self.every = max(EVERY, size // SHARE)
         self.state = state
         self.source = source
         self.step = step
@@ -71,7 +78,7 @@ class Guard:
         Raises:
             NonFiniteError: it is not; the state is the one before the step that failed.
         """
-        if self.state.steps - self.since >= EVERY:
+        if self.state.steps - self.since >= self.every:
             self.check()
             self.keep()
 
@@ -84,14 +91,14 @@ class Guard:
         Raises:
             NonFiniteError: as `look`.
         """
-        if last or self.state.steps - self.since >= EVERY:
+        if last or self.state.steps - self.since >= self.every:
             self.check()
         elif not math.isfinite(self.state.total.item()):
             self.find(None)
 
     def epoch_ended(self, at: Measurement) -> None:
         """Keep the state if it is time to, or else how the epoch ended."""
-        if self.kept is None or self.state.steps - self.since >= EVERY:
+        if self.kept is None or self.state.steps - self.since >= self.every:
             self.keep()
         else:
             self.closed.append(at)
@@ -132,8 +139,11 @@ class Guard:
             lost = "the last good state is in the last checkpoint, if one was written"
             raise self._error(Finding.of_parameters("update", bad), state.steps, lost)
         state.put(*self.kept)
-        while state.steps < until + (error is not None):
-            self._step_again()
+        end = until + (error is not None)
+        stride = max(math.isqrt(end - state.steps), 1)
+        while state.steps < end:
+            if not self._steps_again(min(stride, end - state.steps)):
+                stride = 1
         done = f", but not when steps {self.since + 1} to {until} were taken again"
         raise self._error(Finding.of_parameters("outside", bad, done), until)
 
@@ -145,7 +155,7 @@ class Guard:
             Exception: ``error``, if that was not why.
         """
         self.check()
-        finding = _of_error(error, self.state.steps + 1, [])
+        finding = of_error(error, self.state.steps + 1, [])
         if finding is None:
             raise error
         found = replace(finding, what=f"{finding.what}, in scoring the validation rows")
@@ -154,24 +164,46 @@ class Guard:
         kept = f"the parameters are those of step {self.since}"
         raise self._error(found, self.state.steps, kept) from error
 
-    def _step_again(self) -> None:
-        """Take a step, and raise what went wrong in it, with the state as it was before."""
+    def _steps_again(self, count: int) -> bool:
+        """Take steps, and look at what they did; if it is bad, go back before them.
+
+        Raises:
+            NonFiniteError: it was one step, which is what was looked for.
+        """
         state = self.state
-        if state.batches.position == state.batches.size:
-            next(iter(state.batches), None)  # goes on to the next pass
-            self.close(self.closed.pop(0))
+        self._next_pass()
         tensors, plain = state.read()
-        before = _copies(tensors, None), plain
-        index = next(iter(state.batches))
+        before, closed = (_copies(tensors, None), plain), [*self.closed]
         failed: Exception | None = None
         try:
-            self.step(index)
+            for _ in range(count):
+                self._next_pass()
+                index = next(iter(state.batches))
+                self.step(index)
         except (RuntimeError, ValueError) as error:
             if self.group.many:
                 raise
             failed = error
         if failed is None and self.sound():
-            return
+            return True
+        if count == 1:
+            self._tell(index, before, failed)
+        state.put(*before)
+        self.closed = closed
+        return False
+
+    def _next_pass(self) -> None:
+        """End the epoch again if it is at its end."""
+        state = self.state
+        if state.batches.position == state.batches.size:
+            next(iter(state.batches), None)  # goes on to the next pass
+            self.close(self.closed.pop(0))
+
+    def _tell(
+        self, index: Tensor, before: tuple[dict[str, Tensor], Any], failed: Exception | None
+    ) -> NoReturn:
+        """Say what went wrong in a step with these rows, with the state as it was before."""
+        state = self.state
         bad, step = self.bad_parameters(), before[1]["steps"] + 1
         state.put(*before)
         next(iter(state.batches))  # the noise of a batch is known by the position after it
@@ -179,7 +211,7 @@ class Guard:
         finding = explain(state.svi, state.named(), x, extras, index, bad)
         state.put(*before)
         if finding is None and failed is not None:
-            finding = _of_error(failed, step, index.tolist())
+            finding = of_error(failed, step, index.tolist())
             if finding is None:
                 raise failed
         sum_of_losses = Finding("loss", "the sum of the losses became infinite", index.tolist())
@@ -193,18 +225,6 @@ class Guard:
     def _error(self, finding: Finding, step: int, kept: str = "") -> NonFiniteError:
         kept = kept or "the parameters are those before it"
         return NonFiniteError(finding, step=step, epoch=len(self.state.measured) + 1, kept=kept)
-
-
-def _of_error(error: Exception, step: int, rows: list[int]) -> Finding | None:
-    """A finding, if a program failed because the parameters had gone where none can be."""
-    if step == 1:
-        return None  # nothing has moved yet: the program is at fault, and says so itself
-    if isinstance(error, torch.linalg.LinAlgError):
-        return Finding("site", "a matrix could no longer be decomposed", rows)
-    if "to satisfy the constraint" in str(error):
-        what = "a distribution was given parameters that it cannot have"
-        return Finding("site", what, rows)
-    return None
 
 
 def _copies(

@@ -54,7 +54,8 @@ class Trainer:
             return self.history()
         self.began = time.perf_counter() - state.seconds
         group = self.processes.group
-        self.guard = Guard(state, self.source, self.step, self.close_again, group)
+        tables = self.processes.tables
+        self.guard = Guard(state, self.source, self.step, self.close_again, group, tables)
         self.processes.begin(state)
         self.guard.keep()
         with Interrupts(self.folder is not None, patient=group.many) as interrupts:

@@ -209,3 +209,15 @@ def _rows(rows: Sequence[int]) -> str:
     named = ", ".join(map(str, rows[:MOST_NAMED]))
     more = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
     return f" ({'row' if len(rows) == 1 else 'rows'} {named}{more} of the data)"
+
+
+def of_error(error: Exception, step: int, rows: list[int]) -> Finding | None:
+    """A finding, if a program failed because the parameters had gone where none can be."""
+    if step == 1:
+        return None  # nothing has moved yet: the program is at fault, and says so itself
+    if isinstance(error, torch.linalg.LinAlgError):
+        return Finding("site", "a matrix could no longer be decomposed", rows)
+    if "to satisfy the constraint" in str(error):
+        what = "a distribution was given parameters that it cannot have"
+        return Finding("site", what, rows)
+    return None

@@ -183,25 +183,28 @@ def test_validation_rows_that_cannot_be_scored_are_warned_of():
     assert history.best_epoch == 0
 
 
-def test_looking_costs_little():
-    """One look and one copy for every `EVERY` steps, whatever the number of batches."""
-    looks = []
-    original = guard.Guard.sound
-    torch.manual_seed(0)
-    model, guide = VAE(6, latent=2, hidden=(4,)), Amortized(6, 2, hidden=(4,))
+@pytest.mark.parametrize(
+    ("guide", "looks"),
+    [
+        (Amortized(6, 2, hidden=(4,)), [25, 50, 75, 80]),
+        # 40 rows of 4 numbers of 4 bytes, three times, take 30 steps at 64 bytes a step.
+        (PerDatapoint(40, 2), [30, 60, 80]),
+    ],
+)
+def test_looks_cost_little_however_many_steps_and_rows(monkeypatch, guide, looks):
+    seen, original = [], guard.Guard.sound
 
     def counted(self):
-        looks.append(self.state.steps)
+        seen.append(self.state.steps)
         return original(self)
 
-    patch = pytest.MonkeyPatch()
-    patch.setattr(guard.Guard, "sound", counted)
-    try:
-        optim = functools.partial(torch.optim.SGD, lr=0.0)
-        fit(model, guide, X, optim=optim, epochs=2, batch_size=1, progress=False)
-    finally:
-        patch.undo()
-    assert looks == [80]
+    monkeypatch.setattr(guard, "EVERY", 25)
+    monkeypatch.setattr(guard, "SHARE", 64)
+    monkeypatch.setattr(guard.Guard, "sound", counted)
+    optim = functools.partial(torch.optim.SGD, lr=0.0)
+    model = VAE(6, latent=2, hidden=(4,))
+    fit(model, guide, X, optim=optim, epochs=2, batch_size=1, progress=False)
+    assert seen == looks
 
 
 def test_parameters_in_the_store_are_put_back_even_after_the_first_step(tmp_path):
