@@ -18,13 +18,13 @@ def load(name):
     return module
 
 
-worker, processes = load("worker"), load("processes")
+worker = load("worker")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run):
     folder = tmp_path_factory.mktemp("two")
-    statuses, said = processes.run("everything", folder)
+    statuses, said = run("everything", folder)
     assert statuses == [0, 0], said
     return folder
 
@@ -108,8 +108,8 @@ def test_a_checkpoint_without_the_rows_of_a_process_is_not_used(folder, tmp_path
         worker.table_fit(epochs=6, run_dir=here, resume=True)
 
 
-def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path):
-    statuses, _ = processes.run("dying", tmp_path)
+def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path, run):
+    statuses, _ = run("dying", tmp_path)
     assert statuses[0] == -9
     said = (tmp_path / "said").read_text()
     assert said.startswith("another of the 2 processes of this fit is gone: start the same command")

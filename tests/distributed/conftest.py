@@ -6,11 +6,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 
 
-def run(what, folder, ranks=2):
-    """Their exit statuses, and what they wrote to standard error."""
+@pytest.fixture(scope="session")
+def start():
+    return _start
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Carry out a part of `worker.py`: exit statuses, and what was written to standard error."""
+
+    def carry_out(what, folder, ranks=2):
+        statuses, _, said = _start([str(HERE / "worker.py"), what, str(folder)], ranks)
+        return statuses, said
+
+    return carry_out
+
+
+def _start(words, ranks=2):
+    """Exit statuses, and what each wrote to standard output and to standard error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -21,12 +39,13 @@ def run(what, folder, ranks=2):
     )
     started = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), what, str(folder)],
+            [sys.executable, *words],
             env={**os.environ, **here, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(ranks)
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
-    return [process.returncode for process in started], said
+    out, err = zip(*(process.communicate(timeout=120) for process in started))
+    return [process.returncode for process in started], out, err
