@@ -25,6 +25,7 @@ from pyrovae.records import OutputFolder
 
 # A reproduction with 60,000 images and 5,000 passes: training bounds, and IWAE-100 at the local optimum.
 REPRODUCED = {"L[q]": -92.87, "L[q*]": -90.28, "log p": -89.13}
+COLOURS = {"amortization": "#b35806", "approximation": "#1b7f5f"}
 SOURCE = "ATML-2022-Group6/inference-suboptimality, a reproduction; stored results, warm-up"
 
 
@@ -72,14 +73,16 @@ def draw(found: dict[str, Any], passes: int, path: Path) -> None:
     axes = figure.subplots()
     for height, bounds in enumerate((REPRODUCED, ours)):
         low, middle, high = bounds["L[q]"], bounds["L[q*]"], bounds["log p"]
-        for left, right, colour in ((low, middle, "#d95f02"), (middle, high, "#1b9e77")):
-            axes.barh(height, right - left, left=left, color=colour, height=0.5)
+        for left, right, gap in ((low, middle, "amortization"), (middle, high, "approximation")):
+            label = f"{gap} gap" if height else None
+            axes.barh(height, right - left, left=left, color=COLOURS[gap], height=0.5, label=label)
             where = 0.5 * (left + right)
             axes.text(where, height, f"{right - left:.2f}", ha="center", va="center", color="white")
     axes.set_yticks([0, 1], ["reproduction", f"ours, {passes} passes"])
-    axes.set_xlabel(
-        "nats per training image: L[q], amortization (orange), L[q*], approximation, log p"
-    )
+    axes.use_sticky_edges = False
+    axes.margins(x=0.04)
+    axes.set_xlabel("nats per training image, from L[q] over L[q*] to log p(x)")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(0, 0.62))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
 
