@@ -39,6 +39,8 @@ from pyrovae.waist.sites import Layout, find_layout
 
 Gradient = Literal["pathwise", "stl", "dreg", "score"]
 
+MOST_KNOWN = 8  # pairs of programs that share an objective and take turns
+
 
 class Objective(ELBO):
     """The base of all objectives: bound in, loss and gradient out; goes wherever Pyro's own do.
@@ -53,6 +55,7 @@ class Objective(ELBO):
     scored: bool = True  # whether draws without a gradient get the score function
     detail: Detail = "none"
     allowed_gradients: tuple[str, ...] = get_args(Gradient)
+    unwatched = ("_known",)  # found anew for other programs: no reason to record a step again
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class Objective(ELBO):
         self.average = MovingAverage()
         self.average_outside = MovingAverage()
         self.nesting = None if math.isinf(max_plate_nesting) else int(max_plate_nesting)
-        self._known: tuple[Program, Program, Layout] | None = None
+        self._known: list[tuple[Program, Program, Layout]] = []
 
     @abstractmethod
     def bound(self, log_weights: Tensor) -> Tensor:
@@ -115,11 +118,13 @@ class Objective(ELBO):
         return weighing.path_weights(self, particles)
 
     def layout(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
-        """Where these programs keep their datapoints; found once and kept while they stay the same."""
-        if self._known is None or self._known[0] != model or self._known[1] != guide:
-            found = find_layout(model, guide, args, kwargs, nesting=self.nesting, whole=True)
-            self._known = (model, guide, found)
-        return self._known[2]
+        """Where these programs keep their datapoints; found once, and kept for the last few programs."""
+        for known, its_guide, layout in self._known:
+            if known == model and its_guide == guide:
+                return layout
+        found = find_layout(model, guide, args, kwargs, nesting=self.nesting, whole=True)
+        self._known = [(model, guide, found), *self._known[: MOST_KNOWN - 1]]
+        return found
 
     def run(
         self, model: Program, guide: Program, args: Any, kwargs: Any, *, draws: Draws = "graph"

@@ -74,6 +74,7 @@ class Worker:
             env=environment,
         )
         self.times: list[float] = []
+        self.turns: list[float] = []  # medians
         self.ready: float | None = self._answer("ready")
 
     def _answer(self, name: str) -> Any:
@@ -86,6 +87,7 @@ class Worker:
             self.process.stdin.write(f"{measurements}\n")
             self.process.stdin.flush()
         self.times += self._answer("seconds") or []
+        self.turns.append(statistics.median(self.times[-measurements:]))
 
     def close(self) -> str:
         """End the process; the last line of what went wrong, if anything did."""
@@ -117,6 +119,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             result[worker.peer] = {
                 "median_ms": statistics.median(times),
                 "fastest_ms": times[0],
+                "turns_ms": [1e3 * t for t in worker.turns],
                 "measurements": len(times),
                 "ready_s": worker.ready,
             }
@@ -129,20 +132,27 @@ def _wanted(peer: str, options: argparse.Namespace) -> bool:
     return not options.peer or any(peer.startswith(wanted) for wanted in options.peer)
 
 
+def by_turns(ours: dict[str, Any], row: dict[str, Any]) -> float:
+    """The median of the ratios within each round: a machine that slows down for seconds slows both."""
+    pairs = zip(ours.get("turns_ms", []), row.get("turns_ms", []), strict=False)
+    return statistics.median([a / b for a, b in pairs] or [float("nan")])
+
+
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Milliseconds per step, and how many times as long as ours compiled."""
+    """Milliseconds per step, and how many times as long ours takes compiled."""
     lines = []
     for name, peers in results.items():
         lines.append(f"{WORKLOADS[name].title} (batch {WORKLOADS[name].batch})")
         lines.append(
-            f"  {'':<16}{'median ms':>10}{'fastest ms':>12}{'ours / it':>11}{'ready s':>9}"
+            f"  {'':<16}{'median ms':>10}{'fastest ms':>12}{'ours / it':>11}{'by turns':>10}{'ready s':>9}"
         )
         ours = peers.get("ours.compiled") or peers.get("ours.traced")
         for peer, row in peers.items():
             ratio = f"{ours['median_ms'] / row['median_ms']:.2f}" if ours else ""
+            turns = f"{by_turns(ours, row):.2f}" if ours else ""
             lines.append(
                 f"  {peer:<16}{row['median_ms']:>10.3f}{row['fastest_ms']:>12.3f}{ratio:>11}"
-                f"{row['ready_s']:>9.1f}"
+                f"{turns:>10}{row['ready_s']:>9.1f}"
             )
         lines.append("")
     return "\n".join(lines)

@@ -51,7 +51,7 @@ class PythonState:
         for program in programs:
             self._visit(program, 0)
             if isinstance(program, ELBO):  # also one of Pyro's own
-                self._container(vars(program), vars(program).items(), 1)
+                self._attributes(program, 1)
         for container, key in places:
             self._entry(container, key, container[key], 0)
         for module in modules_of(*programs):
@@ -111,8 +111,14 @@ class PythonState:
             attributes = vars(value)
             self._container(attributes, ((k, attributes[k]) for k in _OF_A_PLATE), depth)
         elif _is_plain_object(value):
-            attributes = vars(value)
-            self._container(attributes, attributes.items(), depth)
+            self._attributes(value, depth)
+
+    def _attributes(self, value: Any, depth: int) -> None:
+        """All that an object holds but what its class says need not be watched."""
+        attributes, ignored = vars(value), getattr(value, "unwatched", ())
+        self._container(
+            attributes, ((k, v) for k, v in attributes.items() if k not in ignored), depth
+        )
 
     def _container(self, container: Any, items: Iterable[tuple[Any, Any]], depth: int) -> None:
         self._containers.append(container)

@@ -11,7 +11,7 @@ from fits import SHAPES
 from starting import Found, fits
 
 
-def weak(folder: Path, rounds: int = 5) -> Found:
+def weak(folder: Path, rounds: int = 4) -> Found:
     """Seconds of a step by one process, and by two with twice the rows; the share that messages take."""
     found: Found = {}
     for name in SHAPES:

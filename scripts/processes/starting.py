@@ -29,7 +29,7 @@ def finish(process: subprocess.Popen[str], expected: int | None = 0) -> str:
     """What it said, once it has ended as it should."""
     out, err = process.communicate(timeout=1800)
     if expected is not None and process.returncode != expected:
-        raise RuntimeError(f"{process.args} ended with {process.returncode}: {err[-2000:]}")
+        raise RuntimeError(f"{process.args} ended with {process.returncode}: {err[-8000:]}")
     return out + err
 
 

@@ -532,6 +532,19 @@ def test_numbers_that_never_stay_the_same_end_in_python(caplog, monkeypatch):
     assert "pass numbers that change as tensors" in svi._capture.refused
 
 
+def test_one_objective_serves_two_fits():
+    loss, fits = objectives.ELBO(), []
+    for _ in range(2):
+        model, guide = vae()
+        adam = ADAM([*model.parameters(), *guide.parameters()])
+        fits.append(SVI(model, guide, adam, loss, level="traced"))
+    for (x,), where in rows(5):
+        for svi in fits:
+            svi.step(x, **where)
+    assert [svi._capture.refused for svi in fits] == [None, None]
+    assert [svi._capture.made for svi in fits] == [1, 1]
+
+
 def test_new_parameters_in_the_middle_are_trained():
     def make():
         model, inner = vae()
