@@ -24,8 +24,9 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
     rows, inner = left.shape
     columns = right.shape[1]
     if left.dtype == torch.bfloat16:  # its sums are taken in float32
-        total = mm(left.float(), right.float())
-        return total if total is NotImplemented else total.bfloat16()
+        if inner > FEW and (columns > FEW or rows <= FEW):
+            return NotImplemented
+        return mm(left.float(), right.float()).bfloat16()
     if inner <= FEW:
         total = left[:, 0:1] * right[0:1]
         for k in range(1, inner):

@@ -43,3 +43,11 @@ def test_double_precision_is_left_alone():
     tensors = [tensor.double() for tensor in made(256, 128, 128)]
     graph = without_mutation(loss_and_gradients, tensors).graph
     assert not any("mkldnn" in str(node.target) for node in graph.nodes)
+
+
+def test_large_products_in_bfloat16_are_left_in_it():
+    tensors = [tensor.bfloat16() for tensor in made(256, 128, 128)]
+    graph = without_mutation(lambda x, weight: [x @ weight.mT], tensors).graph
+    (product,) = [node for node in graph.nodes if str(node.target) == "aten.mm.default"]
+    assert product.meta["val"].dtype == torch.bfloat16
+    assert not any("mkldnn" in str(node.target) for node in graph.nodes)
