@@ -142,12 +142,13 @@ for nine tenths of the time in arithmetic.
   and between machines after (NCCL chooses trees by itself), send gradients in bfloat16 for half the bytes.
   A batch of all is thousands of rows: fewer steps are taken in a pass, and the learning rate has to be found
   again.
-- **1,024 processes.** Latency is most of a step on any network, and a batch is larger than MNIST. One fit no
-  longer gains from more processes: give them to many fits (`pyrovae compare --cluster`), to K, or average
-  parameters every so many steps instead of gradients at every one.
+- **1,024 processes.** Latency is most of a step unless the arithmetic takes tens of milliseconds, and a
+  batch is larger than MNIST. One fit seldom gains from more processes: give them to many fits
+  (`pyrovae compare --cluster`), to K, or average parameters every so many steps instead of gradients at
+  every one.
 - **Tables by rows** send nothing: {rows_held:,} of 10,000,000 rows for each of four processes took {held} MiB
-  ({planned} planned), and a step {step}. They are what may grow. Checkpoints of tables are written by all,
-  what is shared by the first alone: 12 bytes a parameter, felt from 1e9 on at a gigabyte a second.
+  ({planned} planned), and a step took {step}. They are what may grow. Checkpoints of tables are written by
+  all, what is shared by the first alone: 12 bytes a parameter, felt from 1e9 on at a gigabyte a second.
 - **Rows from files** are read by the process that needs them. A step of {fastest_rows} rows of 784 bytes in
   {fastest:.1f} ms is {reading:.0f} MB/s a process; 64 of them ask more than one disk gives: put a copy on
   each machine.
