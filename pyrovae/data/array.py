@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.sources.dataset import DataSet, Rows, check_values
+from pyrovae.sources.dataset import DataSet, Rows, check_values, shape_of_row
 from pyrovae.sources.forms import Binarisation, Form, FormName
 from pyrovae.sources.seeds import generator_from
-from pyrovae.sources.tables import Table, as_tensor, read_table
+from pyrovae.sources.tables import as_tensor, read_table
 
 
 class Array(DataSet):
@@ -61,16 +60,14 @@ class Array(DataSet):
         name: str = "array",
     ) -> None:
         table = read_table(source)
-        if form == "binary" and binarisation is None and levels is None:
-            levels = 2
-        made = Form(form, levels, binarisation)
+        made = Form.of_ones_own(form, levels, binarisation)
         values = as_tensor(table.values, grey=form != "real")
         check_values(values, made, missing, "rows")
         values = made.store(values, generator_from(split_seed, 100))
         train, validation, test = _split(values, _classes(labels, len(values)), split, split_seed)
         super().__init__(
             name,
-            _shape(shape, table),
+            shape_of_row(shape, table.shape),
             train,
             validation,
             test,
@@ -79,13 +76,6 @@ class Array(DataSet):
             missing=missing,
             origin={"source": table.origin},
         )
-
-
-def _shape(shape: Sequence[int] | None, table: Table) -> tuple[int, ...]:
-    features = table.values.shape[1]
-    if shape is not None and math.prod(shape) != features:
-        raise ValueError(f"shape {tuple(shape)} does not hold rows of {features} values")
-    return table.shape if shape is None else tuple(shape)
 
 
 def _classes(labels: Sequence[int] | None, rows: int) -> Tensor | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pyrovae.sources.dataset import DataSet, Part, Rows
+from pyrovae.sources.dataset import DataSet, Part, Rows, shape_of_row
 from pyrovae.sources.forms import Binarisation, Form, FormName
 from pyrovae.sources.row_files import open_rows
 from pyrovae.sources.seeds import generator_from
@@ -74,9 +73,7 @@ class Streamed(DataSet):
         scan: bool = False,
         name: str = "streamed",
     ) -> None:
-        if form == "binary" and binarisation is None and levels is None:
-            levels = 2
-        made = Form(form, levels, binarisation)
+        made = Form.of_ones_own(form, levels, binarisation)
         if binarisation == "static":
             raise TypeError(
                 "a static binarisation is drawn once for all rows, which are not in memory: say dynamic or "
@@ -85,17 +82,14 @@ class Streamed(DataSet):
         if memory < 1:
             raise ValueError(f"memory must be at least 1 megabyte, got {memory}")
         files = open_rows(source, shape=shape, dtype=dtype)
-        if shape is not None and prod(shape) != prod(files.shape):
-            raise ValueError(
-                f"shape {tuple(shape)} does not hold rows of {prod(files.shape)} values"
-            )
+        row = shape_of_row(shape, files.shape)
         held = _some(len(files), validation, test, split_seed)
         train = StreamedRows(files, held.sort().values, made, memory=memory * 2**20)
         if scan:
             train.check_all()
         super().__init__(
             name,
-            tuple(shape or files.shape),
+            row,
             # A fit asks it for its shape and for rows by number, as it asks a tensor.
             Rows(cast(Tensor, train)),
             Rows(_pick(train, held[:validation])),

@@ -6,8 +6,9 @@ anew at every visit in training, and once, by the split seed, for the numbers th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +40,20 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.stored)
+
+
+def shape_of_row(asked: Sequence[int] | None, found: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that was asked for, or the one that was found if none was.
+
+    Raises:
+        ValueError: they do not hold as many values.
+
+    >>> shape_of_row((2, 3), (6,)), shape_of_row(None, (6,))
+    ((2, 3), (6,))
+    """
+    if asked is not None and prod(asked) != prod(found):
+        raise ValueError(f"shape {tuple(asked)} does not hold rows of {prod(found)} values")
+    return found if asked is None else tuple(asked)
 
 
 def check_rows(rows: Rows, features: int, what: str) -> None:

@@ -67,6 +67,15 @@ class Form:
         if self.levels is not None and self.levels < 2:
             raise ValueError(f"there must be at least 2 grey levels, got {self.levels}")
 
+    @classmethod
+    def of_ones_own(
+        cls, name: FormName, levels: int | None, binarisation: Binarisation | None
+    ) -> Form:
+        """The form of data that somebody brings: what is to be binary, and no more is said, is 0 and 1."""
+        if name == "binary" and binarisation is None and levels is None:
+            levels = 2
+        return cls(name, levels, binarisation)
+
     def __str__(self) -> str:
         return repr(self.name)
 
