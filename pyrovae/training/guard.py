@@ -10,8 +10,9 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NoReturn
 
 import torch
@@ -47,7 +48,7 @@ class Guard:
         step: Callable[[Tensor], None],
         close: Callable[[Measurement], None],
         group: Group,
-        tables: Sequence[str] = (),
+        tables: Sequence[str],
     ) -> None:
         self.group = group
         held = [state.tensors[name] for name in tables]
@@ -171,14 +172,14 @@ class Guard:
             NonFiniteError: it was one step, which is what was looked for.
         """
         state = self.state
-        self._next_pass()
+        if state.batches.position == state.batches.size:
+            next(iter(state.batches), None)  # goes on to the next pass
+            self.close(self.closed.pop(0))
         tensors, plain = state.read()
         before, closed = (_copies(tensors, None), plain), [*self.closed]
         failed: Exception | None = None
         try:
-            for _ in range(count):
-                self._next_pass()
-                index = next(iter(state.batches))
+            for index in islice(self._batches_again(), count):
                 self.step(index)
         except (RuntimeError, ValueError) as error:
             if self.group.many:
@@ -192,11 +193,10 @@ class Guard:
         self.closed = closed
         return False
 
-    def _next_pass(self) -> None:
-        """End the epoch again if it is at its end."""
-        state = self.state
-        if state.batches.position == state.batches.size:
-            next(iter(state.batches), None)  # goes on to the next pass
+    def _batches_again(self) -> Iterator[Tensor]:
+        """The batches from here on, with epochs that end as they did; the order of a pass is made once."""
+        while True:
+            yield from self.state.batches
             self.close(self.closed.pop(0))
 
     def _tell(
