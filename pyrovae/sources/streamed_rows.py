@@ -98,13 +98,14 @@ class StreamedRows:
         kind = "uint8" if self.dtype is torch.uint8 else "float32"
         values = torch.from_numpy(self.files.read(start, stop).astype(kind, copy=False))
         # A sum of sound values is as good as always finite, and quicker than a look at each.
-        if not bool(values.sum().isfinite()) and bool(values.isnan().any()):
+        finite = bool(values.sum().isfinite())
+        if not finite and bool(values.isnan().any()):
             row = start + int(values.isnan().any(1).nonzero()[0])
             raise ValueError(
                 f"row {row} of the files holds NaN, and missing values are not streamed: replace them, or "
                 "read what fits into memory as the data set Array with missing=True"
             )
-        if self.form.name != "real" or not bool(values.sum().isfinite()):
+        if self.form.name != "real" or not finite:
             check_values(values, self.form, False, f"rows {start} to {stop - 1} of the files")
         # Nothing is drawn here: the one binarisation that would be is refused.
         return self.form.store(values, generator_from(0))

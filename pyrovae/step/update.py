@@ -10,6 +10,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pyrovae.distributed.gradients import Dense, Rows
 from pyrovae.step.adam import AdamGroup, adam_groups, choose_fused, fused_adam
 from pyrovae.step.row_tables import RowAdam
 
@@ -126,8 +127,6 @@ def _settings(optimizer: Any) -> list[Any]:
     ]
 
 
-Dense = dict[Tensor, Tensor]
-Rows = dict[Tensor, tuple[Tensor | None, Tensor]]
 # From gradients to gradients, and the squared norm of those that this process has no part of.
 Share = Callable[[Dense, Rows], tuple[Dense, Rows, Tensor]]
 

@@ -229,7 +229,7 @@ def some_of_each_kind(batches: Batches | OwnBatches, plain: Any) -> list[Tensor]
     kinds = kinds_of(plain)
     if isinstance(batches, OwnBatches) or not kinds:
         return [torch.zeros(1, dtype=torch.int64)]
-    return [batches.order(epoch)[a:b] for epoch, a, b, count in kinds for _ in range(count)]
+    return [index for epoch, a, b, count in kinds for index in count * [batches.order(epoch)[a:b]]]
 
 
 def kinds_of(plain: Any) -> list[list[int]]:

@@ -53,8 +53,7 @@ class Trainer:
             self.restore_best()
             return self.history()
         self.began = time.perf_counter() - state.seconds
-        group = self.processes.group
-        tables = self.processes.tables
+        group, tables = self.processes.group, self.processes.tables
         self.guard = Guard(state, self.source, self.step, self.close_again, group, tables)
         self.processes.begin(state)
         self.guard.keep()
@@ -92,14 +91,14 @@ class Trainer:
         """What is left of a pass. Losses add up on the device, which is seldom waited for."""
         state = self.state
         for index in state.batches:
-            self.processes.say(interrupts, self.due())
+            self.processes.say(interrupts, self.due)
             try:
                 self.step(index)
             except (RuntimeError, ValueError) as error:
                 self.guard.find(error)
             self.guard.look()
             shown.step()
-            if self.processes.hear(interrupts, self.due()) and self.folder is not None:
+            if self.processes.hear(interrupts, self.due) and self.folder is not None:
                 self.guard.check()
                 self.write()
                 self.refuse_to_go_on(interrupts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -108,27 +109,25 @@ class Processes:
         batches = state.batches
         if self.shared is None:
             return index, batches.generator(), True
-        own, share = index, 0.0
         if isinstance(batches, OwnBatches):
-            share = batches.share
+            own, share = index, batches.share
         else:
             own, share = own_part(self.group, index)
-        scaled = source.scale(1) > source.scale(2)
-        self.shared.weight = share if scaled else float(share > 0)
+        self.shared.weight = share if "size" in source.extras else float(share > 0)
         place = (batches.seed, batches.epoch, batches.position, self.group.rank, self.group.ranks)
         torch.manual_seed(generator_from(*place, 0).initial_seed())
         return own, generator_from(*place, 1), share > 0
 
-    def say(self, interrupts: Interrupts, due: bool) -> None:
+    def say(self, interrupts: Interrupts, due: Callable[[], bool]) -> None:
         """Tell the others, with the gradients, of a signal that came here, and of the clock of the first."""
         if self.shared is not None:
             stop = interrupts.received is not None
-            self.shared.says = [float(stop), float(due and self.group.leads)]
+            self.shared.says = [float(stop), float(self.group.leads and due())]
 
-    def hear(self, interrupts: Interrupts, due: bool) -> bool:
+    def hear(self, interrupts: Interrupts, due: Callable[[], bool]) -> bool:
         """Whether all stop or write a checkpoint now."""
         if self.shared is None:
-            return interrupts.received is not None or due
+            return interrupts.received is not None or due()
         stop, due_there = self.shared.heard or (0.0, 0.0)
         if stop and interrupts.received is None:
             interrupts.received = signal.SIGTERM

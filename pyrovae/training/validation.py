@@ -11,9 +11,7 @@ from pyrovae.svi import SVI
 from pyrovae.training.feed import modules
 
 
-def validation_bound(
-    svi: SVI, x: Tensor, batch_size: int, seed: int, group: Group | None = None
-) -> float:
+def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int, group: Group) -> float:
     """The objective's bound per row, with the same random numbers at every call; nothing is trained.
 
     Args:
@@ -29,7 +27,7 @@ def validation_bound(
     programs = modules(model=svi.model, guide=svi.guide).values()
     for program in programs:
         program.eval()
-    total, rows, group = 0.0, len(x), group or Group()
+    total, rows = 0.0, len(x)
     if group.many:
         x = x[slice(*group.block(rows))]
         seed = generator_from(seed, group.rank, group.ranks).initial_seed()
