@@ -34,6 +34,7 @@ from pyrovae.data import MNIST  # noqa: E402
 from pyrovae.evidence import ImportanceSampling  # noqa: E402
 from pyrovae.objectives import ELBO, IWAE  # noqa: E402
 from pyrovae.step.precision import Precision  # noqa: E402
+from pyrovae.storage.files import write_json  # noqa: E402
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 PASSES = {"large": 20, "iwae": 6}
@@ -130,7 +131,7 @@ def main() -> None:
                 "torch": torch.__version__,
                 "results": results,
             }
-            options.json.write_text(json.dumps(told, indent=1) + "\n")
+            write_json(options.json, told)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from torch import Tensor, nn
+from torch_peers import network
 from workloads import Workload
 
 Run = Callable[[int], None]
@@ -21,7 +22,7 @@ class Encoder(BaseEncoder):
 
     def __init__(self, w: Workload) -> None:
         super().__init__()
-        self.network = _network([w.features, *w.hidden, 2 * w.latent])
+        self.network = network([w.features, *w.hidden, 2 * w.latent])
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Both halves of the output."""
@@ -34,20 +35,11 @@ class Decoder(BaseDecoder):
 
     def __init__(self, w: Workload) -> None:
         super().__init__()
-        self.network = nn.Sequential(
-            _network([w.latent, *w.hidden[::-1], w.features]), nn.Sigmoid()
-        )
+        self.network = nn.Sequential(network([w.latent, *w.hidden[::-1], w.features]), nn.Sigmoid())
 
     def forward(self, z: Tensor) -> ModelOutput:
         """The probabilities."""
         return ModelOutput(reconstruction=self.network(z))
-
-
-def _network(sizes: list[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i, o in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [nn.Linear(i, o), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 def trainer(workload: Workload) -> Run:

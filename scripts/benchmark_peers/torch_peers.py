@@ -27,8 +27,8 @@ class ByHand(nn.Module):
             self.raw = nn.Parameter(torch.zeros(w.components, w.features))
             return
         out = w.features if bit_pixels(w) else 2 * w.features
-        self.encoder = _network([w.features, *w.hidden, 2 * w.latent])
-        self.decoder = _network([w.latent, *w.hidden[::-1], out])
+        self.encoder = network([w.features, *w.hidden, 2 * w.latent])
+        self.decoder = network([w.latent, *w.hidden[::-1], out])
 
     def forward(self, x: Tensor) -> Tensor:
         """The loss of a batch, summed."""
@@ -62,7 +62,8 @@ class ByHand(nn.Module):
         return -((terms.sum(-1) + self.logits.log_softmax(0)).logsumexp(1) - constant).sum()
 
 
-def _network(sizes: list[int]) -> nn.Sequential:
+def network(sizes: list[int]) -> nn.Sequential:
+    """Layers of these sizes, with rectified ones in between."""
     layers: list[nn.Module] = []
     for i, o in zip(sizes[:-1], sizes[1:], strict=True):
         layers += [nn.Linear(i, o), nn.ReLU()]

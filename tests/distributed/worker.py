@@ -1,4 +1,4 @@
-"""What each process of the tests of several processes does; started by `processes.run`."""
+"""What each process of the tests of several processes does; started by the fixture `run`."""
 
 import os
 import signal
@@ -6,8 +6,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import pyro
-import pyro.distributions as dist
 import torch
 
 import pyrovae
@@ -15,7 +13,9 @@ from pyrovae import checkpoint
 from pyrovae.distributed.group import LostProcessError, current
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
 from pyrovae.models import ProbabilisticPCA
-from pyrovae.programs import data_plate
+
+sys.path.append(str(Path(__file__).parent.parent.parent / "scripts" / "processes"))
+from fits import RowNoise
 
 SGD = partial(torch.optim.SGD, lr=1e-3)
 ROWS = 23
@@ -29,24 +29,6 @@ def exact():
     torch.manual_seed(0)
     model = ProbabilisticPCA(3, latent=2).double()
     return model, ExactPosterior(model)
-
-
-class RowNoise(PerDatapoint):
-    """A guide whose draws are fixed for each row, so that it does not matter which process makes them."""
-
-    row_tables = ("table", "noise")
-
-    def __init__(self, size, latent):
-        super().__init__(size, latent)
-        noise = torch.randn(size, latent, generator=torch.Generator().manual_seed(2))
-        self.noise = torch.nn.Parameter(noise, requires_grad=False)
-
-    def forward(self, x, index=None, size=None):
-        loc, log_scale = self.table[index].chunk(2, -1)
-        z = loc + log_scale.exp() * self.noise[index]
-        log_density = dist.Normal(loc, log_scale.exp()).log_prob(z)
-        with data_plate(len(x), index, size):
-            return pyro.sample("z", dist.Delta(z, log_density).to_event(1))
 
 
 def table(size):
