@@ -7,6 +7,7 @@ as long as the product. Other matrix products are kept, with their bias apart; l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,13 @@ def softplus_backward(gradient: Tensor, x: Tensor, beta: Any, threshold: Any) ->
     return gradient * torch.where(x > 0, 1.0, share) * (1.0 + share).reciprocal()
 
 
+def power(base: Any, exponent: Tensor) -> Tensor:
+    """Of a constant, in double precision, by an exponential, which a compiler does for many at once."""
+    if exponent.dtype != torch.float64 or not base > 0:
+        return NotImplemented
+    return (exponent * math.log(base)).exp()
+
+
 def log1p_of_share(share: Tensor) -> Tensor:
     """Log(1 + t) of numbers from 0 to 1: 2 artanh(t / (2 + t)), a short series, to the last bits."""
     if share.dtype != torch.float32:
@@ -74,4 +82,5 @@ RULES: dict[Any, Callable[..., Tensor]] = {
     aten.addmm.default: addmm,
     aten.softplus.default: softplus,
     aten.softplus_backward.default: softplus_backward,
+    aten.pow.Scalar: power,
 }

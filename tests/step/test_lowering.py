@@ -15,3 +15,11 @@ def test_quotients_are_divided(columns):
     divisors = SMALL[1:, None].expand(4, columns).clone()
     (found,) = lower(lambda x, y: [x / y], [dividends[1:], divisors])([dividends[1:], divisors])
     torch.testing.assert_close(found, dividends[1:] / divisors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("base", [0.0, 0.9, 0.999, 1.0, 2.0])
+def test_powers_of_constants(base, dtype):
+    exponents = torch.tensor([0.0, 1.0, 2.0, 1000.0], dtype=dtype)
+    (found,) = lower(lambda x: [base**x], [exponents])([exponents])
+    torch.testing.assert_close(found, base**exponents)
