@@ -197,4 +197,5 @@ def _count(count: int, noun: str) -> str:
 def _joined(parts: Sequence[str], most: int = 4) -> str:
     if len(parts) > most:
         parts = [*parts[:most], f"{len(parts) - most} more"]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    between = "; " if any("," in part for part in parts) else ", "
+    return " and ".join([between.join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
