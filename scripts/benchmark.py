@@ -21,6 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pyrovae.storage.files import write_json
+
 PEERS = Path(__file__).parent / "benchmark_peers"
 sys.path.insert(0, str(PEERS))
 
@@ -191,7 +193,7 @@ def write(path: Path, results: dict[str, dict[str, Any]], threads: int) -> None:
         "machine": machine,
         "results": kept | results,
     }
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    write_json(path, found)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from pyrovae import SVI, evidence, guides, models
 from pyrovae.objectives import ELBO
+from pyrovae.storage.files import write_json
 
 ROWS = (10_000, 100_000, 1_000_000)
 PARTICLES = (1, 10, 100, 1000, 5000)
@@ -97,7 +98,7 @@ def main() -> None:
         each = row["seconds"] / particles
         print(f"  K = {particles:>5}{row['seconds']:10.4f}{each:11.6f}{row['megabytes']:9.0f}")
     if options.json:
-        options.json.write_text(json.dumps({"tables": steps, "evaluation": found}, indent=2) + "\n")
+        write_json(options.json, {"tables": steps, "evaluation": found})
 
 
 if __name__ == "__main__":

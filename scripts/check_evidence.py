@@ -41,6 +41,7 @@ from pyrovae.guides import Amortized, ExactPosterior
 from pyrovae.models import VAE
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.psis import k_hat, smooth
+from pyrovae.storage.files import write_json
 
 
 def pairs(kind):
@@ -363,7 +364,7 @@ def save(path, figures):
     for name, figure in figures.items():
         kept[name] = figure | {"made": made}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(kept, indent=1) + "\n")
+    write_json(file, kept)
 
 
 def main():

@@ -25,6 +25,7 @@ from pyrovae.guides import Amortized
 from pyrovae.imputation import impute, impute_many
 from pyrovae.models import VAE
 from pyrovae.objectives import IWAE
+from pyrovae.storage.files import write_json
 
 PUBLISHED = 0.287  # mean squared error after 1,001 passes, in the authors' notebook
 
@@ -167,7 +168,7 @@ def main():
         )
         versions = {name: version(name) for name in ("torch", "pyro-ppl", "numpy", "scikit-learn")}
         found = {"command": command, "versions": versions, "records": records}
-        Path(options.out).write_text(json.dumps(found, indent=1) + "\n")
+        write_json(Path(options.out), found)
 
 
 if __name__ == "__main__":

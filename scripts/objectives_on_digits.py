@@ -42,6 +42,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.sources.batches import Batches
 from pyrovae.sources.dataset import DataSet
+from pyrovae.storage.files import write_json
 
 K = 16
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -127,7 +128,7 @@ class Kept:
             "versions": {package: version(package) for package in ("pyro-ppl", "torch", "numpy")},
             "runs": self.runs,
         }
-        self.path.write_text(json.dumps(found, indent=1) + "\n")
+        write_json(self.path, found)
 
 
 def summary(runs: tuple[str, list[tuple[float, int]]]) -> tuple[float, float, str, float]:

@@ -27,6 +27,7 @@ from pyrovae.experiment import Experiment, run
 from pyrovae.records import OutputFolder, RunFolder
 from pyrovae.running.config import Config
 from pyrovae.running.run_record import identity
+from pyrovae.storage.files import without_non_finite, write_json
 from pyrovae.training.checkpoint_folder import CheckpointFolder
 from pyrovae.training.interrupts import Interrupted
 from pyrovae.training.progress import Measurement
@@ -227,7 +228,7 @@ def write(name: str, key: str, found: dict[str, Any], options: argparse.Namespac
     if not held[key]["runs"]:
         del held[key]["runs"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(held, indent=1) + "\n")
+    write_json(path, {key: without_non_finite(value) for key, value in held.items()})
 
 
 def text(path: Path) -> str:
