@@ -63,7 +63,8 @@ class BlockCache:
 
     def _gather(self, rows: Tensor, blocks: Tensor, different: Tensor) -> Tensor:
         self._hold(different)
-        return self._pool[self._slot_of[blocks] * self.block_rows + rows % self.block_rows]
+        places = self._slot_of[blocks] * self.block_rows + rows % self.block_rows
+        return self._pool.index_select(0, places)
 
     def _hold(self, blocks: Tensor) -> None:
         """Have these blocks, no more than there are slots, in place of those that were longest unused."""

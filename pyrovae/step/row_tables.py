@@ -42,7 +42,8 @@ class RowsTaken(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__getitem__ and id(args[0]) in self.tables and _is_index(args[1]):
             table, index = args
-            leaf = table.detach()[index].requires_grad_(table.requires_grad)
+            index = torch.where(index < 0, index + len(table), index)
+            leaf = table.detach().index_select(0, index).requires_grad_(table.requires_grad)
             self.taken[id(table)].append((index, leaf))
             return leaf
         return func(*args, **(kwargs or {}))
@@ -144,9 +145,11 @@ def update_rows(
 ) -> None:
     """One step of Adam for some rows, in plain operations, in place.
 
+    Rows are taken by ``index_select``, which in a large table takes a half to a quarter of what brackets do.
+
     Args:
         table: (N, ...).
-        index: (B,) which rows, with repetitions or without; None for all rows in their order.
+        index: (B,) which rows, from 0, with repetitions or without; None for all rows in their order.
         gradient: (B, ...), the gradient of each; those of one row are added up.
         memory: of the table.
         settings: of Adam.
@@ -161,21 +164,14 @@ def update_rows(
         memory.steps.copy_(steps)
         return
     # All repetitions of a row find the same place, and there the sum of their gradients.
-    memory.places[index] = torch.arange(len(index), device=index.device)
-    place = memory.places[index]
-    total = torch.zeros_like(gradient).index_add(0, place, gradient)[place]
-    rows, average, square, steps = _moved(
-        table.detach()[index],
-        total,
-        memory.average[index],
-        memory.square[index],
-        memory.steps[index],
-        settings,
-    )
-    table[index] = rows
-    memory.average[index] = average
-    memory.square[index] = square
-    memory.steps[index] = steps
+    memory.places.index_copy_(0, index, torch.arange(len(index), device=index.device))
+    place = memory.places.index_select(0, index)
+    total = torch.zeros_like(gradient).index_add(0, place, gradient).index_select(0, place)
+    kept = (table.detach(), memory.average, memory.square, memory.steps)
+    rows, average, square, steps = (tensor.index_select(0, index) for tensor in kept)
+    moved = _moved(rows, total, average, square, steps, settings)
+    for tensor, values in zip(kept, moved, strict=True):
+        tensor.index_copy_(0, index, values)
 
 
 def _moved(

@@ -135,7 +135,7 @@ def tables(folder: str, rows: str, batch: str) -> None:
     torch.manual_seed(0)
     model, guide = models.ProbabilisticPCA(4, latent=2), guides.PerDatapoint(size, 2)
     data = torch.from_file(str(Path(folder) / "rows.bin"), size=size * 4).reshape(size, 4)
-    clock: list[float] = []
+    clock: list[tuple[float, float]] = []
     pyrovae.fit(
         model,
         guide,
@@ -145,7 +145,7 @@ def tables(folder: str, rows: str, batch: str) -> None:
         level="compiled",
         progress=False,
         # The first process alone is told of passes; it waits for all in every step.
-        on_epoch=lambda _: clock.append(time.perf_counter()),
+        on_epoch=lambda _: clock.append((time.perf_counter(), group.seconds)),
     )
     own = group.block(size)[1] - group.block(size)[0]
     width = guide.table.shape[1]
@@ -153,12 +153,17 @@ def tables(folder: str, rows: str, batch: str) -> None:
     # and an order of 8.
     planned = own * (2 * (3 * 4 * width + 4) + 8 + 8)
     steps = -(-size // int(batch))
-    each = sorted((b - a) / steps for a, b in zip(clock[1:], clock[2:], strict=False) or ((0, 0),))
+    passes = [
+        ((after - before) / steps, (later - earlier) / steps)
+        for (before, earlier), (after, later) in zip(clock[1:], clock[2:], strict=False)
+    ]
+    step, messages = sorted(passes)[len(passes) // 2] if passes else (0.0, 0.0)
     found = {
         "rows held": own,
         "MiB planned": planned / MEBI,
         "MiB more than before": (memory() - before) / MEBI,
-        "milliseconds a step": 1e3 * each[len(each) // 2] if each else None,
+        "milliseconds a step": 1e3 * step,
+        "of these in messages, waiting included": 1e3 * messages,
     }
     (Path(folder) / f"tables-{group.rank}.json").write_text(json.dumps(found))
 
