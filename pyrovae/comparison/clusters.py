@@ -144,14 +144,15 @@ class Ray:
             import ray
         except ImportError as error:
             raise ImportError(
-                "a ray:// address needs Ray, which is not installed: pip install ray"
+                "a ray:// address needs Ray, which is not installed: pip install 'ray[client]'"
             ) from error
         self._ray = ray
         try:
             ray.init("auto" if address == "ray://auto" else address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
             raise OSError(
-                f"no Ray cluster answers at {address!r}: start one with `ray start --head`"
+                f"no Ray cluster answers at {address!r}: start one with `ray start --head` ({said})"
             ) from error
         self.jobs = max(1, int(ray.cluster_resources().get("CPU", 1)))
 

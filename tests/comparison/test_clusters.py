@@ -122,7 +122,7 @@ def test_nobody_at_the_address_is_one_sentence(address):
 
 def test_ray_that_is_not_installed_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match="needs Ray.*pip install ray"):
+    with pytest.raises(ImportError, match=r"needs Ray.*pip install 'ray\[client\]'"):
         connect("ray://10.0.0.1:10001")
 
 
