@@ -147,8 +147,9 @@ for nine tenths of the time in arithmetic.
   (`pyrovae compare --cluster`), to K, or average parameters every so many steps instead of gradients at
   every one.
 - **Tables by rows** send nothing: {rows_held:,} of 10,000,000 rows for each of four processes took {held} MiB
-  ({planned} planned), and a step took {step}. They are what may grow. Checkpoints of tables are written by
-  all, what is shared by the first alone: 12 bytes a parameter, felt from 1e9 on at a gigabyte a second.
+  ({planned:.0f} planned for the rows, and {fit:.0f} that a fit of 100,000 takes), and a step took {step}.
+  They are what may grow. Checkpoints of tables are written by all, what is shared by the first alone: 12
+  bytes a parameter, felt from 1e9 on at a gigabyte a second.
 - **Rows from files** are read by the process that needs them. A step of {fastest_rows} rows of 784 bytes in
   {fastest:.1f} ms is {reading:.0f} MB/s a process; 64 of them ask more than one disk gives: put a copy on
   each machine.
@@ -161,7 +162,11 @@ def page(found: dict[str, dict[str, object]], steps: list[Work]) -> str:
     reached = ", ".join(
         f"{found['weak'][work.name]['efficiency']:.2f} ({work.name})" for work in steps
     )
-    times = {rows: of["milliseconds a step"] for rows, of in found["tables"].items()}
+    times = [
+        f"{of['milliseconds a step']:.1f} ms with {int(rows):,} rows"
+        f" ({of['of these in messages, waiting included']:.1f} in messages)"
+        for rows, of in found["tables"].items()
+    ]
     quickest = min(steps, key=lambda work: work.seconds / work.rows)
     return PAGE.format(
         machine=found["machine"],
@@ -174,8 +179,9 @@ def page(found: dict[str, dict[str, object]], steps: list[Work]) -> str:
         tables="\n\n".join(map(table, steps)),
         rows_held=large["rows held"],
         held=f"{max(large['MiB more than before']):.0f}",
-        planned=f"{large['MiB planned'][0]:.0f} for the rows alone",
-        step=" and ".join(f"{t:.1f} ms with {int(rows):,}" for rows, t in times.items()),
+        planned=large["MiB planned"][0],
+        fit=max(found["tables"]["100000"]["MiB more than before"]),
+        step=", ".join(times),
         fastest_rows=quickest.rows,
         fastest=1e3 * quickest.seconds,
         reading=quickest.rows * 784 / quickest.seconds / 1e6,

@@ -221,7 +221,9 @@ def write(name: str, key: str, found: dict[str, Any], options: argparse.Namespac
     """Put one entry into the JSON file of a table; other entries and other seeds stay."""
     path = options.results / f"{name}.json"
     held = json.loads(path.read_text()) if path.exists() else {}
-    found["command"] = shlex.join(["python", f"scripts/tables/{name}.py", *sys.argv[1:]])
+    found["command"] = shlex.join(
+        ["python", f"scripts/tables/{name}.py", *without_folders(sys.argv[1:])]
+    )
     found["versions"] = identity(Config())["versions"]
     found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s)"
     held[key] = found | {"runs": {**held.get(key, {}).get("runs", {}), **found.get("runs", {})}}
@@ -229,6 +231,18 @@ def write(name: str, key: str, found: dict[str, Any], options: argparse.Namespac
         del held[key]["runs"]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {key: without_non_finite(value) for key, value in held.items()})
+
+
+def without_folders(arguments: Sequence[str]) -> list[str]:
+    """What was typed, without the folders of one machine.
+
+    >>> without_folders(["--output", "here", "--passes", "3", "--results=there"])
+    ['--passes', '3']
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for folder in ("--output", "--results"):
+        parser.add_argument(folder)
+    return parser.parse_known_args(arguments)[1]
 
 
 def text(path: Path) -> str:
