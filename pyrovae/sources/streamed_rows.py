@@ -78,6 +78,10 @@ class StreamedRows:
         rows = index + torch.searchsorted(self._skipped, index, right=True)
         return self.cache[rows].to(self.device)
 
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """The same, by the name that takes a half to a fifth of the time of brackets for rows in memory."""
+        return self[index]
+
     def to(self, device: torch.device) -> StreamedRows:
         """The same rows and the same blocks in memory, handed out on another device."""
         there = copy.copy(self)
