@@ -116,9 +116,9 @@ def kill_when_under_way(workers: Callable[[], list[int]], runs: Path, said: dict
     """Kill a worker when some runs are finished and others under way."""
     while len(list(runs.glob("*/record.json"))) < 3:
         time.sleep(0.02)
-    while not workers():
+    while not (working := workers()):
         time.sleep(0.02)
-    os.kill(workers()[0], signal.SIGKILL)
+    os.kill(working[0], signal.SIGKILL)
     said["runs finished when the worker was killed"] = len(list(runs.glob("*/record.json")))
     said["runs begun when the worker was killed"] = len(list(runs.glob("*/config.yaml")))
 

@@ -75,7 +75,7 @@ def _known(q: Any, p: Any, site: Site, prior: Site, layout: Layout) -> Tensor | 
         return None
     try:
         term: Tensor = kl_divergence(q, p)
-    except NotImplementedError:
+    except NotImplementedError:  # how Pyro says that it has none for this pair; it is sampled then
         return None
     return term
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from pyrovae.storage.files import write_json
+
 PACKAGES = ("torch", "pyro-ppl", "numpy", "safetensors", "hypothesis", "mpmath")
 
 
@@ -64,4 +66,4 @@ def record(path: Path, name: str, figures: Sequence[Figure], options: str = "") 
         "fell_short": sum(figure.fell_short for figure in figures),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(held, indent=1) + "\n")
+    write_json(path, held)

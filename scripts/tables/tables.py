@@ -226,11 +226,11 @@ def write(name: str, key: str, found: dict[str, Any], options: argparse.Namespac
     )
     found["versions"] = identity(Config())["versions"]
     found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {options.threads} thread(s)"
-    held[key] = found | {"runs": {**held.get(key, {}).get("runs", {}), **found.get("runs", {})}}
-    if not held[key]["runs"]:
-        del held[key]["runs"]
+    if runs := held.get(key, {}).get("runs", {}) | found.get("runs", {}):
+        found["runs"] = runs
+    held[key] = without_non_finite(found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {key: without_non_finite(value) for key, value in held.items()})
+    write_json(path, held)
 
 
 def without_folders(arguments: Sequence[str]) -> list[str]:
