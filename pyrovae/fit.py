@@ -17,6 +17,7 @@ from pyrovae.distributed.group import current
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
 from pyrovae.sources.seeds import generator_from
+from pyrovae.step.precision import Precision
 from pyrovae.svi import SVI, Level
 from pyrovae.training.feed import Data, Feed, check_together, modules
 from pyrovae.training.fit_state import FitState
@@ -43,6 +44,7 @@ def fit(
     scheduler: Callable[[Optimizer], LRScheduler] | None = None,
     epochs: int = 100,
     batch_size: int = 128,
+    shuffle: bool = True,
     patience: int | None = None,
     validate_every: int = 1,
     clip_norm: float | None = None,
@@ -57,6 +59,7 @@ def fit(
     checkpoint_steps: int | None = None,
     checkpoint_seconds: float | None = 60.0,
     level: Level = "auto",
+    precision: Precision = "float32",
 ) -> History:
     r"""Train a model and a guide, and keep the parameters that were best on the validation rows.
 
@@ -81,6 +84,7 @@ def fit(
         scheduler: a function from the optimiser to a learning-rate schedule, stepped once an epoch.
         epochs: passes over the data.
         batch_size: rows in a batch at most; batches of a pass are made as equal as they can be.
+        shuffle: take the rows of every pass in a new random order; False takes them as they come.
         patience: stop after so many epochs without a better validation bound; None never stops early.
         validate_every: epochs between two measurements of the validation bound.
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
@@ -100,6 +104,7 @@ def fit(
         checkpoint_seconds: seconds between two checkpoints; None goes by steps alone.
         level: how steps are taken, as in `pyrovae.SVI`; ``"auto"`` compiles them if there are very many, by
             their number alone, since compiled steps round differently and clocks must not decide on bits.
+        precision: of the products in a step, as in `pyrovae.SVI`; validation bounds are in float32.
 
     Returns:
         A `History`.
@@ -129,7 +134,7 @@ def fit(
     folder = folder_of(run_dir, resume, checkpoint_steps, checkpoint_seconds, many.shards)
     _check_patience(patience, source)
     rounds = -(-source.rows // batch_size)
-    batches = many.batches(source, -(-source.rows // rounds), seed)
+    batches = many.batches(source, -(-source.rows // rounds), seed, shuffle)
     with own_randomness(seed, source.device), ExitStack() as stack:
         x, extras = check_together(source, model, guide, max(1, batches.batch_size // group.ranks))
         tensors, optimizer = make_optimizer(model, guide, optim, row_lr)
@@ -143,6 +148,7 @@ def fit(
             expected_steps=epochs * rounds,
             clip_norm=clip_norm,
             reproducible=True,
+            precision=precision,
             share=many.shared,
         )
         find_stored(svi, x, extras)

@@ -114,6 +114,7 @@ class SVI:
         self.expected_steps = expected_steps
         self.clip_norm = clip_norm
         self.reproducible = reproducible
+        self.precision = precision
         self.share = share
         self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
         self._function = LossAndGradients(model, guide, loss, precision)

@@ -367,6 +367,48 @@ def test_rows_have_a_learning_rate_of_their_own_and_no_decay():
     )
 
 
+def test_products_in_bfloat16_are_an_option_and_validation_is_not_taken_in_it():
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model, guide = VAE(64, latent=2, hidden=(32,)), Amortized(64, 2, hidden=(32,))
+        history = quietly(model, guide, Digits(), optim=STILL, epochs=1, precision=precision)
+        found[precision] = history
+    here, there = found["float32"], found["bfloat16"]
+    assert here.train_bound != pytest.approx(there.train_bound, rel=1e-7)
+    assert here.train_bound == pytest.approx(there.train_bound, rel=1e-2)
+    assert np.array_equal(here.validation_bound, there.validation_bound)
+
+
+def test_rows_can_be_taken_as_they_come():
+    class Noting(ProbabilisticPCA):
+        def forward(self, x, **where):
+            seen.append(x[:, 0].tolist())
+            return super().forward(x, **where)
+
+    x = torch.arange(10.0).expand(5, 10).mT
+    taken = {}
+    for shuffle in (True, False):
+        seen = []
+        model = Noting(5, latent=2)
+        guide = Amortized(5, 2)
+        quietly(model, guide, x, epochs=2, batch_size=4, shuffle=shuffle, level="eager")
+        taken[shuffle] = seen[-6:]
+    assert taken[False] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]] * 2
+    assert [sorted(sum(taken[True][i : i + 3], [])) for i in (0, 3)] == [list(range(10))] * 2
+    assert taken[True] != taken[False]
+
+
+def test_whether_to_shuffle_is_yes_or_no():
+    with pytest.raises(ValueError, match="shuffle must be True or False; got 'no'"):
+        quietly(pca(), ExactPosterior(pca()), rows(10), shuffle="no")
+
+
+def test_an_unknown_precision_names_the_known_ones():
+    with pytest.raises(ValueError, match="'half': the known ones are float32, bfloat16"):
+        quietly(VAE(5, latent=2), Amortized(5, 2), rows(20).float(), precision="half")
+
+
 @pytest.mark.parametrize(
     ("guide", "options", "error", "sentence"),
     [

@@ -189,13 +189,27 @@ class Config:
 
 # Options of these functions that a configuration sets: the rest follow from its other entries.
 SECTIONS = {
-    "fit": ("epochs", "batch_size", "patience", "validate_every", "clip_norm", "row_lr"),
+    "fit": (
+        "epochs",
+        "batch_size",
+        "shuffle",
+        "patience",
+        "validate_every",
+        "clip_norm",
+        "row_lr",
+        "precision",
+    ),
     "evaluate": ("elbo_particles", "refit_steps"),
 }
 LEAST = {"elbo_particles": 2}
 PART_KINDS = ("data", "model", "guide", "objective", "optim", "scheduler", "evidence")
 
-REAL = ("clip_norm", "row_lr")  # checked by the fit; all others are whole numbers
+BY_THE_FIT = (
+    "shuffle",
+    "clip_norm",
+    "row_lr",
+    "precision",
+)  # checks them; others are whole numbers
 
 
 def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +223,7 @@ def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) 
     parameters = inspect.signature(function).parameters
     chosen = {key: given.get(key, parameters[key].default) for key in known}
     for key, value in chosen.items():
-        if key not in REAL and (value is not None or parameters[key].default is not None):
+        if key not in BY_THE_FIT and (value is not None or parameters[key].default is not None):
             whole_number(key, value, least=LEAST.get(key, 1))
     return chosen
 

@@ -1,4 +1,4 @@
-"""The order of a pass over rows that lie on a disk: random, and yet read a block at a time."""
+"""Orders of a pass: as the rows come, or for rows on a disk, random and yet read a block at a time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,24 @@ class Order(Protocol):
     def __getitem__(self, part: slice, /) -> Tensor:
         """(n,) row numbers."""
         ...
+
+
+class InOrder:
+    """All row numbers once, from the first to the last, however many there are.
+
+    Args:
+        rows: N.
+
+    >>> InOrder(5)[3:9]
+    tensor([3, 4])
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """(n,) row numbers."""
+        return torch.arange(*part.indices(self.rows))
 
 
 class BlockOrder:

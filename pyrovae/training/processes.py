@@ -19,6 +19,7 @@ from pyrovae.distributed.group import Group
 from pyrovae.distributed.shards import Shards
 from pyrovae.programs import Program
 from pyrovae.sources.batches import Batches
+from pyrovae.sources.block_order import InOrder
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.streamed_rows import own_orders
 from pyrovae.step.row_tables import row_tables
@@ -49,7 +50,7 @@ class Processes:
         tables: names of the parameters that are divided by rows.
         rows: N.
         shared: of the gradients; None for one alone.
-        known: what a setting says otherwise than of one alone: the data is all rows.
+        known: what a setting says otherwise than of one alone with rows in random order.
     """
 
     group: Group
@@ -85,11 +86,23 @@ class Processes:
         """How checkpoints are written and read."""
         return Shards(self.group, self.tables, self.rows)
 
-    def batches(self, source: Feed, batch_size: int, seed: int) -> Batches | OwnBatches:
+    def batches(
+        self, source: Feed, batch_size: int, seed: int, shuffle: bool
+    ) -> Batches | OwnBatches:
         """Passes over the rows: the same for all, or over those that are owned here."""
+        if not isinstance(shuffle, bool):
+            raise ValueError(f"shuffle must be True or False; got {shuffle!r}")
+        if not shuffle:
+            self.known["shuffle"] = False
         if self.tables and self.group.many:
+            if not shuffle:
+                raise TypeError(
+                    "shuffle=False goes with one process, or with a guide without parameters for every row: "
+                    "processes that own rows take them in an order of their own"
+                )
             return OwnBatches(self.rows, batch_size, self.group, seed=seed)
-        return Batches(self.rows, batch_size, seed=seed, orders=own_orders(source.stored))
+        orders = own_orders(source.stored) if shuffle else lambda *_: InOrder(self.rows)
+        return Batches(self.rows, batch_size, seed=seed, orders=orders)
 
     def batches_for(self, saved: Any, here: Batches | OwnBatches) -> Batches | OwnBatches:
         """What goes on from a saved position, which may be one of several processes."""

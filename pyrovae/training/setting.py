@@ -41,7 +41,7 @@ def describe(state: FitState, source: Feed, options: Mapping[str, Any]) -> Setti
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "threads": torch.get_num_threads(),
         "precision": str(source.dtype).removeprefix("torch."),
-        "precision of products": torch.get_float32_matmul_precision(),
+        "precision of products": _products(svi),
         "level": "compiled" if svi.level == "compiled" else "as the programs",
         "clip_norm": svi.clip_norm,
         "schedule": type(state.scheduler).__name__,
@@ -54,6 +54,11 @@ def describe(state: FitState, source: Feed, options: Mapping[str, Any]) -> Setti
         "validation data": None if source.validation is None else fingerprint(source.validation),
         **options,
     }
+
+
+def _products(svi: SVI) -> str:
+    narrow = svi.precision != "float32"
+    return svi.precision if narrow else torch.get_float32_matmul_precision()
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

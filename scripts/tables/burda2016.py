@@ -4,8 +4,10 @@
     python scripts/tables/burda2016.py --cells L1-VAE-1 --seeds 0 1 2 --passes 300
 
 Dynamic binarisation, 59,600 training images, the test images binarised once; log p(x) from 5,000 draws.
-The architectures are those of the paper; the recipe is ours: Adam with a cosine schedule, batches of 100,
-and doubly reparameterised gradients.
+The architectures are those of the paper; the recipe is ours: Adam with a cosine schedule and doubly
+reparameterised gradients. Batches are of 100 images and products in float32; with k = 50, where a pass in
+batches of 20 takes no longer than one in batches of 100 and makes five times as many steps, batches are the
+paper's 20, and products in bfloat16. Evidence is in float32 throughout.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from tables import main
 
 DATA = {"name": "MNIST", "validation": 400, "split_seed": 123}
 SOURCE = "Burda et al. 2016, Table 1"
-NOTE = "gradients of STL (VAE) and DReG (IWAE); Adam with a cosine schedule, batches of 100"
 # Layers, particles: published, and reproductions where they are known.
 PUBLISHED = {
     ("VAE", 1, 1): (-86.76, (-86.35, -87.78, -86.08)),
@@ -38,13 +39,19 @@ def cells(options: argparse.Namespace) -> list[Cell]:
             if kind == "VAE"
             else {"name": "IWAE", "gradient": "dreg", "num_particles": k}
         )
+        many = k == 50
+        batch, precision = (20, "bfloat16") if many else (100, "float32")
         config = (
-            one_layer(DATA, objective, passes=passes, lr=2e-3)
+            one_layer(DATA, objective, passes=passes, lr=1e-3 if many else 2e-3)
             if layers == 1
             else two_layers(DATA, objective, passes=passes)
+        ).updated({"fit": {"batch_size": batch, "precision": precision}})
+        note = (
+            f"gradients of {'STL' if kind == 'VAE' else 'DReG'}; Adam with a cosine schedule, "
+            f"batches of {batch}, products in {precision}"
         )
         name = f"L{layers}-{kind}-{k}"
-        made.append(Cell(name, config, published, SOURCE, reproductions, NOTE))
+        made.append(Cell(name, config, published, SOURCE, reproductions, note))
     return made
 
 

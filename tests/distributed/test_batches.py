@@ -4,6 +4,7 @@ import torch
 from pyrovae.distributed.batches import OwnBatches, own_part
 from pyrovae.distributed.group import Group
 from pyrovae.sources.batches import Batches
+from pyrovae.training.processes import Processes
 
 
 def leg(ranks, state, steps, rows=103, batch_size=10):
@@ -68,3 +69,11 @@ def test_parts_of_a_batch_are_the_batch():
     assert sorted(torch.cat([part for part, _ in parts]).tolist()) == index.tolist()
     assert sum(share for _, share in parts) == pytest.approx(1.0)
     assert own_part(Group(6, 8), index) == (index[:1], 0.0)
+
+
+def test_rows_of_ones_own_are_not_taken_as_they_come():
+    owners = Processes(Group(0, 2), ["guide.table"], 10, None)
+    with pytest.raises(
+        TypeError, match="processes that own rows take them in an order of their own"
+    ):
+        owners.batches(None, 2, seed=0, shuffle=False)

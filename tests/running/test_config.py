@@ -25,6 +25,12 @@ def test_defaults_are_written_out():
     assert options["fit"]["batch_size"] == 128
 
 
+def test_products_in_bfloat16_are_asked_for_by_name():
+    config = Config.from_yaml("fit: {precision: bfloat16}").complete()
+    assert config.fit["precision"] == "bfloat16"
+    assert config.digest != Config().complete().digest
+
+
 def test_digests_tell_configurations_apart():
     digests = {Config(seed=s, fit={"epochs": e}).complete().digest for s in (0, 1) for e in (1, 2)}
     assert len(digests) == 4

@@ -74,6 +74,7 @@ def assert_same(one, other):
 
 
 CASES = {
+    "rows as they come": (vae, ELBO, {"shuffle": False}),
     "amortized": (vae, ELBO, {"validation": X[:10]}),
     "several particles, schedule": (
         vae,
@@ -185,6 +186,8 @@ DIFFERING = {
     "objective.num_particles": {"objective": lambda: ELBO(num_particles=2)},
     "validation data": {"validation": X[:10]},
     "level": {"level": "compiled"},
+    "shuffle": {"shuffle": False},
+    "precision of products": {"precision": "bfloat16"},
 }
 
 
