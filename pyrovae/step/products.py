@@ -49,11 +49,21 @@ def lowered() -> Iterator[None]:
 
 
 def _node() -> Any:
-    """Inductor's node for the call; None where this torch has no oneDNN, or another Inductor."""
+    """Inductor's node for the call; None where this torch has no oneDNN, or another Inductor.
+
+    Its own asks for sides that lie by rows, and copies others. oneDNN packs the right side in any case, from
+    rows or columns alike.
+    """
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return None
     try:
         from torch._inductor.mkldnn_ir import LinearUnary
     except ImportError:
         return None
-    return LinearUnary
+
+    class Linear(LinearUnary):
+        @classmethod
+        def require_contiguous(cls, side: Any) -> Any:
+            return cls.require_stride1(side)
+
+    return Linear
