@@ -81,7 +81,7 @@ def one_layer(
 
 
 def two_layers(
-    data: Mapping[str, Any], objective: Mapping[str, Any], *, passes: int, lr: float = 1e-3
+    data: Mapping[str, Any], objective: Mapping[str, Any], *, passes: int, lr: float
 ) -> Config:
     """The model of two stochastic layers of Burda et al., whose sizes are the defaults."""
     return one_layer(data, objective, passes=passes, lr=lr).updated(
