@@ -51,7 +51,16 @@ def cells(options: argparse.Namespace) -> list[Cell]:
                 scheduler=decaying(1, 3, 7, 15, 31, 63, 127),
                 batch_size=BATCH,
                 validate_every=every,
-            ).updated({"optim": optim, "fit": {"shuffle": optim is not THEIRS}})
+            ).updated({"optim": optim})
+            if optim is THEIRS:
+                sizes = {"hidden": list(hidden)}
+                config = config.updated(
+                    {
+                        "model": {"name": "as_coded.VAE", "latent": latent, **sizes},
+                        "guide": {"name": "as_coded.Amortized", **sizes},
+                        "fit": {"shuffle": False},
+                    }
+                )
             kept = (
                 "the last parameters" if every is None else "parameters best on validation images"
             )

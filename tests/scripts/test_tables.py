@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pyrovae.records import OutputFolder
 from pyrovae.training.interrupts import Interrupted
@@ -19,6 +20,7 @@ def tables(monkeypatch):
     """The modules of the scripts, gone again afterwards."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(TABLES))
+    import as_coded
     import burda2016
     import cells
     import cremer2018
@@ -31,6 +33,7 @@ def tables(monkeypatch):
         "tables": tables,
         "scripts": (burda2016, li_turner2016, rainforth2018),
         "cremer": cremer2018,
+        "as_coded": as_coded,
     }
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == TABLES:
@@ -129,3 +132,30 @@ def test_gaps_add_up(tables):
     found = tables["cremer"].decompose(Experiment.build(tiny(tables)), 2)
     assert found["approximation"] + found["amortization"] == pytest.approx(found["inference"])
     assert found["log p"][0] >= found["log p, importance sampling"][0]
+
+
+def test_location_and_log_scale_begin_alike_as_coded(tables):
+    torch.manual_seed(0)
+    guide = tables["as_coded"].Amortized(7, 3, hidden=[5])
+    model = tables["as_coded"].VAE(7, latent=3, hidden=[5])
+    location, log_scale = guide.encoder.layers[2].weight.split(3)
+    assert torch.equal(location, log_scale)
+    assert location.abs().max() <= (6 / (5 + 3)) ** 0.5
+    again = tables["as_coded"].VAE(7, latent=3, hidden=[5])
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+
+
+def test_adam_as_coded_is_that_of_the_summed_gradient(tables):
+    summed, larger, beta1, beta2 = torch.tensor([0.3, -2.0]), 8.0, 0.99, 0.999
+    ours = torch.zeros(2, requires_grad=True)
+    optimizer = tables["as_coded"].Adam([ours], lr=1e-3, larger=larger)
+    first, second, theirs = torch.zeros(2), torch.ones(2), torch.zeros(2)
+    for step in (1, 2, 3):
+        ours.grad = larger * summed
+        optimizer.step()
+        first = beta1 * first + (1 - beta1) * summed
+        second = beta2 * second + (1 - beta2) * summed**2
+        # Their code corrects the rate alone, and so makes epsilon larger in the first steps.
+        rate = 1e-3 * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
+        theirs -= rate * first / (second.sqrt() + 1e-4 * (1 - beta2**step) ** 0.5)
+    torch.testing.assert_close(ours.detach(), theirs, rtol=1e-5, atol=0)
