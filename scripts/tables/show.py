@@ -23,7 +23,6 @@ def draw(name: str) -> None:
             lines[f"{cell}: log p(x) {run['log p']:.2f}"] = (passes, bounds)
     axes = curves(lines, "passes over the training images", "training bound [nats]", log="x")
     axes.set_ylim(bottom=-110)
-    assert axes.figure is not None
     axes.figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
