@@ -94,8 +94,25 @@ def test_a_killed_worker_has_its_runs_done_by_another(loopback, tmp_path):
     assert [path.stat().st_mtime_ns for path in written] == when  # finished runs are not repeated
 
 
-def test_a_call_that_kills_every_worker_is_given_up_and_no_other(loopback):
-    loopback.worker()
+@pytest.fixture
+def never_without_workers(loopback):
+    """Starts a worker again where Dask's own nanny gave up doing so, as it does on a starved machine."""
+    workers, over = [loopback.worker()], threading.Event()
+
+    def watch():
+        while not over.wait(1.0):
+            if workers[-1].poll() is not None:
+                workers.append(loopback.worker())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield loopback
+    over.set()
+    watcher.join()
+
+
+def test_a_call_that_kills_every_worker_is_given_up_and_no_other(never_without_workers):
+    loopback = never_without_workers
     engine = Dask(loopback.address, patience=60)
     engine.client.wait_for_workers(1, timeout=60)
     tasks = {"good": partial(int, "7"), "deadly": partial(os._exit, 9), "better": partial(int, "8")}
