@@ -204,12 +204,8 @@ SECTIONS = {
 LEAST = {"elbo_particles": 2}
 PART_KINDS = ("data", "model", "guide", "objective", "optim", "scheduler", "evidence")
 
-BY_THE_FIT = (
-    "shuffle",
-    "clip_norm",
-    "row_lr",
-    "precision",
-)  # checks them; others are whole numbers
+# Checked by the fit; all others are whole numbers.
+BY_THE_FIT = ("shuffle", "clip_norm", "row_lr", "precision")
 
 
 def _section(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def describe(state: FitState, source: Feed, options: Mapping[str, Any]) -> Setti
 
 
 def _products(svi: SVI) -> str:
-    narrow = svi.precision != "float32"
-    return svi.precision if narrow else torch.get_float32_matmul_precision()
+    wide = svi.precision == "float32"
+    return torch.get_float32_matmul_precision() if wide else svi.precision
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
