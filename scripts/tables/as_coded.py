@@ -6,14 +6,17 @@ of the file in every pass (``shuffle: false``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
 import pyrovae.guides
 import pyrovae.models
+from pyrovae.families import Diagonal, diagonal_normal
 
 
 class VAE(pyrovae.models.VAE):
@@ -26,11 +29,26 @@ class VAE(pyrovae.models.VAE):
         equal_layers(self)
 
 
+class LogScales(Diagonal):
+    """Independent normals of which an encoder gives the location and the logarithm of the scale."""
+
+    def distribution(self, parameters: Tensor) -> TorchDistribution:
+        """Normal(loc, exp(log scale)), event shape (L,)."""
+        loc, log_scale = parameters.split(self.latent, -1)
+        return diagonal_normal(loc, log_scale.exp())
+
+    def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Loc + exp(log scale) * noise."""
+        loc, log_scale = parameters.split(self.latent, -1)
+        return loc + log_scale.exp() * noise
+
+
 class Amortized(pyrovae.guides.Amortized):
     """Its encoder, in which location and log-scale begin as the same function of an image."""
 
     def __init__(self, features: int, latent: int, *, hidden: Sequence[int]) -> None:
         super().__init__(features, latent, hidden=hidden, activation="tanh")
+        self.family = LogScales(latent)
         equal_layers(self)
 
 
@@ -49,19 +67,23 @@ def equal_layers(program: nn.Module) -> None:
         layer.weight.copy_(torch.from_numpy(drawn.T.copy()).repeat(heads, 1))
 
 
-class Adam(torch.optim.Adam):
-    """Adam with beta1 = 0.99, epsilon 1e-4, and averages of squares that begin at 1, not at 0.
+class Adam(torch.optim.Optimizer):
+    r"""Adam in which a step is taken with the moments from before its own gradient.
 
-    Epsilon and the 1 are for a gradient that is the sum over a batch.
+    .. math:: \theta_t = \theta_{t-1} - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
+       \frac{m_{t-1}}{\sqrt{v_{t-1}} + \epsilon}
+
+    The moments are those of Adam but that v begins at 1; beta1 is 0.99, beta2 0.999, epsilon 1e-4. Epsilon
+    and the 1 are for a gradient that is the sum over a batch.
 
     Args:
         params: to train.
-        lr: the learning rate.
+        lr: the learning rate, eta.
         larger: by how much a gradient here is larger than the sum over a batch: N / B in a fit.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, larger: float = 1.0) -> None:
-        super().__init__(params, lr=lr, betas=(0.99, 0.999), eps=1e-4 * larger)
+        super().__init__(params, {"lr": lr, "betas": (0.99, 0.999), "eps": 1e-4 * larger})
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.state[parameter] = {
@@ -69,3 +91,25 @@ class Adam(torch.optim.Adam):
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.full_like(parameter, larger**2),
                 }
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change the parameters, and then the moments."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients = [p.grad for p in parameters]
+            states = [self.state[p] for p in parameters]
+            first, second = ([s[key] for s in states] for key in ("exp_avg", "exp_avg_sq"))
+            torch._foreach_add_([s["step"] for s in states], 1.0)
+            t, (beta1, beta2) = float(states[0]["step"]), group["betas"]
+            rate = group["lr"] * (1 - beta2**t) ** 0.5 / (1 - beta1**t)
+            below = torch._foreach_sqrt(second)
+            torch._foreach_add_(below, group["eps"])
+            torch._foreach_addcdiv_(parameters, first, below, -rate)
+            torch._foreach_lerp_(first, gradients, 1 - beta1)
+            torch._foreach_mul_(second, beta2)
+            torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        return loss

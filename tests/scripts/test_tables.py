@@ -145,17 +145,29 @@ def test_location_and_log_scale_begin_alike_as_coded(tables):
     assert all(map(torch.equal, model.parameters(), again.parameters()))
 
 
-def test_adam_as_coded_is_that_of_the_summed_gradient(tables):
-    summed, larger, beta1, beta2 = torch.tensor([0.3, -2.0]), 8.0, 0.99, 0.999
-    ours = torch.zeros(2, requires_grad=True)
+def test_adam_as_coded_steps_with_the_moments_before_its_gradient(tables):
+    larger, beta1, beta2 = 8.0, 0.99, 0.999
+    ours = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = tables["as_coded"].Adam([ours], lr=1e-3, larger=larger)
-    first, second, theirs = torch.zeros(2), torch.ones(2), torch.zeros(2)
-    for step in (1, 2, 3):
-        ours.grad = larger * summed
+    first, second, theirs = torch.zeros_like(ours), torch.ones_like(ours), torch.zeros_like(ours)
+    for step, summed in enumerate(
+        ([5.0, 0.1], [-3.0, 0.2], [2.0, -7.0], [-7.0, 0.0], [1.0, 1.0]), 1
+    ):
+        gradient = torch.tensor(summed, dtype=torch.float64)
+        ours.grad = larger * gradient
         optimizer.step()
-        first = beta1 * first + (1 - beta1) * summed
-        second = beta2 * second + (1 - beta2) * summed**2
-        # Their code corrects the rate alone, and so makes epsilon larger in the first steps.
         rate = 1e-3 * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-        theirs -= rate * first / (second.sqrt() + 1e-4 * (1 - beta2**step) ** 0.5)
-    torch.testing.assert_close(ours.detach(), theirs, rtol=1e-5, atol=0)
+        theirs = theirs - rate * first / (second.sqrt() + 1e-4)
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient.square()
+        torch.testing.assert_close(ours.detach(), theirs, rtol=1e-12, atol=0)
+
+
+def test_the_scale_as_coded_is_an_exponential(tables):
+    family = tables["as_coded"].LogScales(2)
+    parameters = torch.tensor([[0.5, -1.0, 0.0, 2.0]])
+    base = family.distribution(parameters).base_dist
+    assert torch.equal(base.loc, parameters[:, :2])
+    assert torch.equal(base.scale, parameters[:, 2:].exp())
+    moved = family.transport(parameters, torch.ones(1, 2))
+    torch.testing.assert_close(moved, base.loc + base.scale)
