@@ -4,10 +4,11 @@
     python scripts/tables/burda2016.py --cells L1-VAE-1 --seeds 0 1 2 --passes 300
 
 Dynamic binarisation, 59,600 training images, the test images binarised once; log p(x) from 5,000 draws.
-The architectures are those of the paper; the recipe is ours: Adam with a cosine schedule and doubly
-reparameterised gradients. Batches are the paper's, of 20 images, which make five times as many steps of a
-pass as those of 100 with which the first two cells are trained; with k = 50 products are in bfloat16.
-Evidence is in float32 throughout.
+The sizes of the layers are those of the paper, whose scales are exponentials where ours are softplus. The
+recipe is ours: Adam with a cosine schedule, doubly reparameterised gradients, batches of 100 images at a
+learning rate of 4e-3, where not noted otherwise. (After 30 passes of the VAE with one layer that gave 0.8
+nats more than 2e-3, and 0.3 more than the paper's batches of 20 at 1e-3, which take four times as long; 8e-3
+is too large.) With k = 50 products are in bfloat16; evidence is in float32 throughout.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ PUBLISHED: dict[tuple[str, int, int], tuple[float, tuple[float, ...]]] = {
     ("IWAE", 2, 5): (-83.89, (-83.92, -83.48, -84.69)),
     ("IWAE", 2, 50): (-82.90, (-83.05, -82.82, -83.29)),
 }
-# Images in a batch, learning rate: these, or 20 and 1e-3.
-LARGE_BATCHES = {("VAE", 1, 1): (100, 2e-3), ("IWAE", 1, 5): (100, 2e-3)}
+# Images in a batch, learning rate: as these were trained, or 100 and 4e-3.
+RECIPES = {("VAE", 1, 1): (100, 2e-3), ("IWAE", 1, 5): (100, 2e-3), ("IWAE", 1, 50): (20, 1e-3)}
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
@@ -41,7 +42,7 @@ def cells(options: argparse.Namespace) -> list[Cell]:
             if kind == "VAE"
             else {"name": "IWAE", "gradient": "dreg", "num_particles": k}
         )
-        batch, lr = LARGE_BATCHES.get((kind, layers, k), (20, 1e-3))
+        batch, lr = RECIPES.get((kind, layers, k), (100, 4e-3))
         precision = "bfloat16" if k == 50 else "float32"
         made_of = one_layer if layers == 1 else two_layers
         config = made_of(DATA, objective, passes=passes, lr=lr).updated(
