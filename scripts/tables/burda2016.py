@@ -1,14 +1,15 @@
 """Burda, Grosse & Salakhutdinov 2016, Importance weighted autoencoders, Table 1: MNIST.
 
     python scripts/tables/burda2016.py --cells L1-VAE-1 L1-IWAE-5
-    python scripts/tables/burda2016.py --cells L1-VAE-1 --seeds 0 1 2 --passes 300
+    python scripts/tables/burda2016.py --cells L1-VAE-1 --passes 300 --results trial
 
 Dynamic binarisation, 59,600 training images, the test images binarised once; log p(x) from 5,000 draws.
 The sizes of the layers are those of the paper, whose scales are exponentials where ours are softplus. The
 recipe is ours: Adam with a cosine schedule, doubly reparameterised gradients, batches of 100 images at a
-learning rate of 4e-3, where not noted otherwise. (After 30 passes of the VAE with one layer that gave 0.8
-nats more than 2e-3, and 0.3 more than the paper's batches of 20 at 1e-3, which take four times as long; 8e-3
-is too large.) With k = 50 products are in bfloat16; evidence is in float32 throughout.
+learning rate of 2e-3, where not noted otherwise. (30 passes of the VAE with one layer, log p(x) of 1,000
+test images from 500 draws: batches of 20 at 1e-3, the paper's, -91.4, in four times the time; of 100 at 2e-3
+-92.0, at 4e-3 -91.2, at 8e-3 -96.8. But at 4e-3 two layers do not get beyond a training bound of -120.) With
+k = 50 products are in bfloat16; evidence is in float32 throughout.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from tables import main
 
 DATA = {"name": "MNIST", "validation": 400, "split_seed": 123}
 SOURCE = "Burda et al. 2016, Table 1"
-# Layers, particles: published, and reproductions where they are known.
+# Layers, particles: published, and reproductions where they are known. (With gradients of DReG, as ours are,
+# others have found -86.08, -84.90 and -84.32 in the first three.)
 PUBLISHED: dict[tuple[str, int, int], tuple[float, tuple[float, ...]]] = {
-    ("VAE", 1, 1): (-86.76, (-86.35, -87.78, -86.08)),
-    ("IWAE", 1, 5): (-85.54, (-85.41, -85.18, -85.50, -85.46, -84.90)),
-    ("IWAE", 1, 50): (-84.78, (-84.80, -84.59, -84.65, -84.59, -84.32)),
+    ("VAE", 1, 1): (-86.76, (-86.35, -87.78)),
+    ("IWAE", 1, 5): (-85.54, (-85.41, -85.18, -85.50, -85.46)),
+    ("IWAE", 1, 50): (-84.78, (-84.80, -84.59, -84.65, -84.59)),
     ("VAE", 2, 1): (-85.33, ()),
     ("IWAE", 2, 5): (-83.89, (-83.92, -83.48, -84.69)),
     ("IWAE", 2, 50): (-82.90, (-83.05, -82.82, -83.29)),
 }
-# Images in a batch, learning rate: as these were trained, or 100 and 4e-3.
-RECIPES = {("VAE", 1, 1): (100, 2e-3), ("IWAE", 1, 5): (100, 2e-3), ("IWAE", 1, 50): (20, 1e-3)}
+# Images in a batch, learning rate: as this was trained, or 100 and 2e-3.
+RECIPES = {("IWAE", 1, 50): (20, 1e-3)}
 
 
 def cells(options: argparse.Namespace) -> list[Cell]:
@@ -42,7 +44,7 @@ def cells(options: argparse.Namespace) -> list[Cell]:
             if kind == "VAE"
             else {"name": "IWAE", "gradient": "dreg", "num_particles": k}
         )
-        batch, lr = RECIPES.get((kind, layers, k), (100, 4e-3))
+        batch, lr = RECIPES.get((kind, layers, k), (100, 2e-3))
         precision = "bfloat16" if k == 50 else "float32"
         made_of = one_layer if layers == 1 else two_layers
         config = made_of(DATA, objective, passes=passes, lr=lr).updated(

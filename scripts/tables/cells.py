@@ -20,7 +20,7 @@ class Cell:
         config: of the run; its seed is replaced by those asked for.
         published: log p(x) of the test images; larger is better.
         source: of it.
-        reproductions: the same cell as others found it.
+        reproductions: the same cell with the same gradients, as others found it.
         note: what differs from the published set-up.
     """
 
@@ -30,12 +30,6 @@ class Cell:
     source: str
     reproductions: tuple[float, ...] = ()
     note: str = ""
-
-    @property
-    def spread(self) -> str:
-        """The reproductions from the lowest to the highest."""
-        found = sorted((self.published, *self.reproductions))
-        return f"{found[0]:.2f} to {found[-1]:.2f}" if self.reproductions else "none known"
 
 
 def one_layer(

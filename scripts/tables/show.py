@@ -7,7 +7,8 @@ python scripts/tables/show.py --curves burda2016
 import argparse
 import json
 
-from tables import RESULTS, text
+import cremer2018
+from recording import RESULTS, text
 
 from pyrovae.plots import curves
 
@@ -34,5 +35,7 @@ if __name__ == "__main__":
         path = RESULTS / f"{name}.json"
         if path.exists():
             print(f"{name}\n\n{text(path)}\n")
+    if (path := RESULTS / "cremer2018.json").exists():
+        print(f"cremer2018, nats per image\n\n{cremer2018.text(path)}\n")
     if chosen:
         draw(chosen)

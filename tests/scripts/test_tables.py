@@ -26,11 +26,15 @@ def tables(monkeypatch):
     import cremer2018
     import li_turner2016
     import rainforth2018
+    import recording
     import tables
+    import typed
 
     yield {
         "cells": cells,
         "tables": tables,
+        "recording": recording,
+        "typed": typed,
         "scripts": (burda2016, li_turner2016, rainforth2018),
         "cremer": cremer2018,
         "as_coded": as_coded,
@@ -57,7 +61,7 @@ def tiny(tables, **options):
 
 
 def options_of(tables, tmp_path, *arguments):
-    return tables["tables"].options_of(
+    return tables["typed"].options_of(
         "", ["--results", str(tmp_path / "r"), "--particles", "20", "--images", "30", *arguments]
     )
 
@@ -109,29 +113,92 @@ def test_a_signal_of_ones_own_ends_the_script(tables, tmp_path, monkeypatch):
         tables["tables"].carry_out(tiny(tables), output, float("inf"), options_of(tables, tmp_path))
 
 
+RUN = {
+    "log p": -86.0,
+    "log p error": 0.01,
+    "passes": 2,
+    "of passes": 3,
+    "status": "partial",
+    "data": {"rows": {"test": 30}},
+    "evaluations": [{"log p": -86.0, "error": 0.01, "seed": 0, "images": 30, "particles": 20}],
+}
+
+
 def test_the_file_keeps_other_seeds_and_the_table_says_what_is_partial(tables, tmp_path):
-    module, options = tables["tables"], options_of(tables, tmp_path)
-    cell = tables["cells"].Cell("A", tiny(tables), -85.0, "somebody 2000", (-84.5,))
-    run = {"log p": -86.0, "log p error": 0.01, "passes": 2, "of passes": 3, "status": "partial"}
-    module.write("mine", "A", module.describe(cell) | {"runs": {"0": run}}, options)
-    module.write(
-        "mine", "A", module.describe(cell) | {"runs": {"1": run | {"log p": -88.0}}}, options
-    )
-    held = json.loads((tmp_path / "r" / "mine.json").read_text())
-    assert set(held["A"]["runs"]) == {"0", "1"}
-    line = module.text(tmp_path / "r" / "mine.json").splitlines()[-1]
-    assert "-87.00" in line
-    assert "± 1.41 over seeds" in line
+    module, path = tables["recording"], tmp_path / "mine.json"
+    cell = tables["cells"].Cell("A", tiny(tables), -85.0, "somebody 2000", (-84.5, -85.5))
+    again = RUN["evaluations"][0]
+    spread = [again, again | {"log p": -86.2, "seed": 1}, again | {"log p": -99.0, "images": 5}]
+    module.record("mine", cell, 0, RUN | {"evaluations": spread}, tmp_path, 1)
+    module.record("mine", cell, 1, RUN | {"log p": -88.0}, tmp_path, 1)
+    held = json.loads(path.read_text())["A"]["runs"]
+    assert set(held) == {"0", "1"}
+    assert held["0"]["config"]["fit"]["epochs"] == 3
+    assert "versions" in held["1"]
+    line = module.text(path).splitlines()[-1]
+    assert "-87.00 (0.010) ± 1.41 over 2 seeds, 0.14 over evaluations" in line
     assert "2 of 3" in line
-    assert "-85.00 to -84.50" in line
+    assert "-85.50 to -84.50" in line
+
+
+def test_a_recorded_run_is_not_replaced_by_another_or_by_less(tables, tmp_path):
+    module, path = tables["recording"], tmp_path / "mine.json"
+    make = tables["cells"].Cell
+    cell, longer = (
+        make("A", tiny(tables).updated({"fit": {"epochs": n}}), -85.0, "somebody") for n in (3, 5)
+    )
+    assert module.refusal(path, cell, 0) is None
+    module.record("mine", cell, 0, RUN | {"status": "finished"}, tmp_path, 1)
+    module.record("mine", cell, 0, RUN | {"log p": -99.0}, tmp_path, 1)
+    assert json.loads(path.read_text())["A"]["runs"]["0"]["log p"] == -86.0
+    assert module.refusal(path, cell, 0) is None
+    assert module.refusal(path, longer, 1) is None
+    assert "fit.epochs was 3, is 5" in module.refusal(path, longer, 0)
+    options = options_of(tables, tmp_path, "--results", str(tmp_path))
+    with pytest.raises(ValueError, match="--replace"):
+        tables["tables"].fill("mine", [longer], options)
+
+
+def test_every_recorded_run_is_one_that_its_script_makes(tables, tmp_path):
+    module, seen = tables["recording"], 0
+    for script in tables["scripts"]:
+        path = module.RESULTS / f"{script.__name__}.json"
+        for name, held in (json.loads(path.read_text()) if path.exists() else {}).items():
+            for run in held.get("runs", {}).values():
+                options = options_of(tables, tmp_path, "--passes", str(run["of passes"]))
+                cell = next(c for c in script.cells(options) if c.name == name)
+                assert not module.differences(run["config"], module.described(cell.config))
+                assert cell.published == held["published"]
+                seen += 1
+    assert seen > 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--passes", "0"], ["--images", "-3"], ["--minutes", "nan"], ["--seeds", "0", "x"]],
+)
+def test_what_is_typed_is_looked_at_first(tables, tmp_path, wrong, capsys):
+    with pytest.raises(SystemExit):
+        options_of(tables, tmp_path, *wrong)
+    assert "expected" in capsys.readouterr().err
+
+
+def test_a_mistake_is_one_sentence_and_a_stop_says_how_to_go_on(tables, capsys):
+    with pytest.raises(SystemExit, match="mine: no network"), tables["typed"].spoken("mine"):
+        raise ConnectionError("no network")
+    with pytest.raises(SystemExit) as stopped, tables["typed"].spoken("mine"):
+        raise Interrupted("stopped", 15)
+    assert stopped.value.code == 143
+    assert "goes on" in capsys.readouterr().err
 
 
 def test_gaps_add_up(tables):
     from pyrovae.experiment import Experiment
 
-    found = tables["cremer"].decompose(Experiment.build(tiny(tables)), 2)
+    found = tables["cremer"].decompose(Experiment.build(tiny(tables)), "test", 2)
     assert found["approximation"] + found["amortization"] == pytest.approx(found["inference"])
-    assert found["log p"][0] >= found["log p, importance sampling"][0]
+    estimates = [found[f"log p, {name}importance sampling"] for name in ("", "annealed ")]
+    assert found["log p"] == max(estimates)
 
 
 def test_location_and_log_scale_begin_alike_as_coded(tables):
