@@ -36,9 +36,9 @@ class Array(DataSet):
 
     Raises:
         FileNotFoundError: nothing at that path.
-        TypeError: values that are not numbers; an option that does not apply.
+        TypeError: values or labels that are not numbers; an option that does not apply.
         ValueError: no rows; an infinite value; NaN without `missing`; values outside what the form
-            allows; shares that are no split; another shape than the rows have.
+            allows; shares that are no split; another shape than the rows have; labels that are not whole.
 
     >>> data = Array(np.arange(20.0).reshape(10, 2))
     >>> len(data.train), len(data.validation), len(data.test)
@@ -81,10 +81,19 @@ class Array(DataSet):
 def _classes(labels: Sequence[int] | None, rows: int) -> Tensor | None:
     if labels is None:
         return None
-    classes = torch.as_tensor(np.asarray(labels), dtype=torch.long)
-    if classes.shape != (rows,):
-        raise ValueError(f"labels of shape {tuple(classes.shape)} for {rows} rows")
-    return classes
+    given = np.asarray(labels)
+    if given.shape != (rows,):
+        raise ValueError(f"labels of shape {given.shape} for {rows} rows")
+    if given.dtype.kind not in "buif":
+        raise TypeError(
+            f"labels must be whole numbers, got {given.dtype}; number the classes, as "
+            "np.unique(labels, return_inverse=True)[1] does"
+        )
+    odd = (given != np.trunc(given)) | ~np.isfinite(given)
+    if odd.any():
+        row = int(odd.argmax())
+        raise ValueError(f"labels must be whole numbers, got {given[row]} for row {row}")
+    return torch.from_numpy(given.astype(np.int64))
 
 
 def _split(
@@ -96,7 +105,7 @@ def _split(
 
 
 def _counts(rows: int, split: Sequence[float]) -> list[int]:
-    """Rows of each part, in all exactly `rows`, and none without any."""
+    """Rows of each part, in all exactly `rows`, and none without any: few rows follow the shares roughly."""
     shares = np.asarray(split, dtype=float)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
@@ -106,4 +115,6 @@ def _counts(rows: int, split: Sequence[float]) -> list[int]:
     if rows < 3:
         raise ValueError(f"three parts need at least 3 rows, got {rows}")
     ends = [max(1, round(rows * share)) for share in shares[1:]]
+    while sum(ends) >= rows:  # both were rounded up
+        ends[ends.index(max(ends))] -= 1
     return [rows - sum(ends), *ends]

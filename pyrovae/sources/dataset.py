@@ -46,14 +46,18 @@ def shape_of_row(asked: Sequence[int] | None, found: tuple[int, ...]) -> tuple[i
     """The shape that was asked for, or the one that was found if none was.
 
     Raises:
-        ValueError: they do not hold as many values.
+        ValueError: they do not hold as many values, or what was asked for is not of whole numbers from 1.
 
     >>> shape_of_row((2, 3), (6,)), shape_of_row(None, (6,))
     ((2, 3), (6,))
     """
-    if asked is not None and prod(asked) != prod(found):
+    if asked is None:
+        return found
+    if any(int(size) != size or size < 1 for size in asked):
+        raise ValueError(f"shape must be whole numbers from 1, got {tuple(asked)}")
+    if prod(asked) != prod(found):
         raise ValueError(f"shape {tuple(asked)} does not hold rows of {prod(found)} values")
-    return found if asked is None else tuple(asked)
+    return tuple(int(size) for size in asked)
 
 
 def check_rows(rows: Rows, features: int, what: str) -> None:

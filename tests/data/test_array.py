@@ -76,6 +76,7 @@ def test_labels_go_with_their_rows():
     data = Array(TABLE, labels=range(20))
     for part in (data.train, data.validation, data.test):
         assert torch.equal(part.stored[:, 0].long(), 2 * part.labels)
+    assert Array(TABLE, labels=np.arange(20.0)).train.labels.dtype == torch.int64
     with pytest.raises(ValueError, match="for 20 rows"):
         Array(TABLE, labels=[1, 2])
 
@@ -87,6 +88,15 @@ def test_the_split_is_of_the_shares_given_and_by_its_seed():
         data.test.stored, Array(TABLE, split=(0.5, 0.25, 0.25), split_seed=3).test.stored
     )
     assert not torch.equal(data.train.stored, Array(TABLE, split=(0.5, 0.25, 0.25)).train.stored)
+
+
+@pytest.mark.parametrize("split", [(0.2, 0.4, 0.4), (0.1, 0.1, 0.8), (0.01, 0.01, 0.98)])
+@pytest.mark.parametrize("rows", [3, 4, 5, 9])
+def test_no_part_is_without_rows(split, rows):
+    data = Array(TABLE[:rows], split=split)
+    counts = [len(data.part(p)) for p in ("train", "validation", "test")]
+    assert min(counts) >= 1
+    assert sum(counts) == rows
 
 
 @pytest.mark.parametrize("split", [(0.5, 0.5), (1, 0, 0), (0.5, 0.3, 0.3), (0.5, 0.6, -0.1)])
@@ -102,6 +112,15 @@ def test_missing_values_are_allowed_where_declared(tmp_path):
     data = Array(tmp_path / "a.csv", missing=True)
     assert np.isnan(everything(data)).sum() == 10
     assert data.describe()["missing"] is True
+
+
+def test_whole_numbers_of_a_dataframe_may_be_missing():
+    absent = pd.DataFrame({"a": pd.array([1, None] * 5, dtype="Int64"), "b": range(10)})
+    with pytest.raises(ValueError, match="5 NaN; replace them, or say missing=True"):
+        Array(absent)
+    found = everything(Array(absent, missing=True))
+    assert np.isnan(found[:, 0]).sum() == 5
+    assert sorted(found[:, 1]) == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +176,12 @@ def test_arrays_that_need_pickles_are_refused(tmp_path):
         ({"levels": 256}, TypeError, "not for the form 'real'"),
         ({"binarisation": "static"}, TypeError, "form='binary'"),
         ({"shape": (3, 3)}, ValueError, "does not hold rows of 2"),
+        ({"shape": (-1, -2)}, ValueError, r"whole numbers from 1, got \(-1, -2\)"),
+        ({"shape": (0.5, 4)}, ValueError, "whole numbers from 1"),
+        ({"labels": [0.5, 1.7] * 10}, ValueError, "whole numbers, got 0.5 for row 0"),
+        ({"labels": [1.0, np.nan] * 10}, ValueError, "whole numbers, got nan for row 1"),
+        ({"labels": [1.0, -np.inf] * 10}, ValueError, "whole numbers, got -inf for row 1"),
+        ({"labels": ["cat", "dog"] * 10}, TypeError, "whole numbers, got <U3; number the classes"),
         ({"split_seed": "a"}, TypeError, "whole number"),
     ],
 )
