@@ -15,9 +15,9 @@ from pyrovae.sources.mat import read_mat
 from pyrovae.sources.seeds import generator_from
 
 _NAME = "frey_rawface.mat"
-# Of freyfaces.npy, the same frames as a NumPy array. For frey_rawface.mat none is published; it is
-# checked for the name, shape and values of its array unless `checksum` says more.
-_CHECKSUM_OF_ARRAY = "sha256:13a0cd943fe56c8a2f4c05bc670b097ae2fda4f9d3a0d5215277712ac02f12e6"
+_AS_ARRAY = "freyfaces.npy"
+# Of the frames, (1965, 560) bytes row by row: a MATLAB file and an array of NumPy hold the same.
+_CHECKSUM = "sha256:2438ba4f0d2a6bd8bac43de756141eaa33c8d248dd613d464bdb1210d9b7af78"
 _ADDRESSES = (
     "https://cs.nyu.edu/~roweis/data/frey_rawface.mat",
     "http://www.cs.nyu.edu/~roweis/data/frey_rawface.mat",
@@ -32,7 +32,7 @@ class FreyFaces(DataSet):
     Args:
         form: `dequantized` or `grey`; see `pyrovae.sources.forms.Form`.
         split_seed: which frame is in which part, and the noise of validation and test frames.
-        checksum: `sha256:...` of the file, to pin what is checked.
+        checksum: `sha256:...` of a file whose frames differ from those published.
 
     Raises:
         ValueError: an unknown form, or `binary`, which faces are not; a broken file.
@@ -44,7 +44,7 @@ class FreyFaces(DataSet):
 
         FreyFaces().shape  # (28, 20)
 
-    >>> _CHECKSUM_OF_ARRAY.partition(":")[0]
+    >>> _CHECKSUM.partition(":")[0]
     'sha256'
     """
 
@@ -54,12 +54,12 @@ class FreyFaces(DataSet):
         if form == "binary":
             raise ValueError("the faces come as 'dequantized' or 'grey', not as 'binary'")
         made = grey_form(form, None, levels=256)
-        file = RemoteFile(
-            _NAME, "frey-faces", _ADDRESSES, checksum=checksum, aliases=("freyfaces.npy",)
-        )
+        file = RemoteFile(_NAME, "frey-faces", _ADDRESSES, checksum=checksum, aliases=(_AS_ARRAY,))
 
-        def decode(content: bytes) -> tuple[NDArray[np.uint8], str]:
-            return _frames(content, any_array=checksum is not None), digest("sha256", content)
+        def decode(content: bytes) -> tuple[NDArray[np.uint8], dict[str, str]]:
+            name = _AS_ARRAY if _is_array(content) else _NAME
+            frames = _frames(content, None if checksum is not None else _CHECKSUM)
+            return frames, {name: digest("sha256", content)}
 
         frames, found = obtain(file, decode)
         order = torch.randperm(len(frames), generator=generator_from(split_seed, 0))
@@ -72,17 +72,27 @@ class FreyFaces(DataSet):
             Rows(grey[-200:]),
             form=made,
             split_seed=split_seed,
-            origin={"files": {_NAME: found}},
+            origin={"files": found},
         )
 
 
-def _frames(content: bytes, *, any_array: bool) -> NDArray[np.uint8]:
-    if not content.startswith(b"\x93NUMPY"):
-        frames = read_mat(content, {"ff": (560, 1965)})["ff"].T
-    elif any_array or digest("sha256", content) == _CHECKSUM_OF_ARRAY:
-        frames = np.load(io.BytesIO(content), allow_pickle=False)
+def _is_array(content: bytes) -> bool:
+    return content.startswith(b"\x93NUMPY")
+
+
+def _frames(content: bytes, checksum: str | None) -> NDArray[np.uint8]:
+    if _is_array(content):
+        try:
+            frames = np.load(io.BytesIO(content), allow_pickle=False)
+        except Exception as error:  # a broken file raises whatever its first odd byte leads to
+            raise ValueError(f"no whole array ({error})") from error
     else:
-        raise ValueError(f"broken or changed, its checksum is not {_CHECKSUM_OF_ARRAY}")
+        frames = read_mat(content, {"ff": (560, 1965)})["ff"].T
     if frames.shape != (1965, 560) or frames.dtype != np.uint8:
         raise ValueError(f"{frames.shape} values of {frames.dtype}, expected (1965, 560) of uint8")
-    return np.ascontiguousarray(frames)
+    frames = np.ascontiguousarray(frames)
+    if checksum is not None and (found := digest("sha256", frames.tobytes())) != checksum:
+        raise ValueError(
+            f"broken or changed, the checksum of its frames is {found} instead of {checksum}"
+        )
+    return frames

@@ -85,9 +85,11 @@ class IdxDataSet(DataSet):
         unknown = sorted(set(checksums or ()) - set(files))
         if unknown:
             raise ValueError(f"{name} has no file {unknown[0]!r}; known are {', '.join(files)}")
-        files = {
-            n: replace(f, checksum=(checksums or {}).get(n, f.checksum)) for n, f in files.items()
+        pinned = {
+            n: replace(files[n], checksum=c, served_checksum=None)
+            for n, c in (checksums or {}).items()
         }
+        files = {**files, **pinned}
         generator = generator_from(split_seed, 100)
         origin: dict[str, str] = {}
         (stored, labels), test = (_pair(files, pair, origin) for pair in (NAMES[:2], NAMES[2:]))

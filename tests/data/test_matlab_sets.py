@@ -8,7 +8,13 @@ import pytest
 import scipy.io
 import torch
 
-from pyrovae.data import OMNIGLOT, Caltech101Silhouettes, FreyFaces, caltech101_silhouettes
+from pyrovae.data import (
+    OMNIGLOT,
+    Caltech101Silhouettes,
+    FreyFaces,
+    caltech101_silhouettes,
+    frey_faces,
+)
 from pyrovae.sources.download import digest
 
 RANDOM = np.random.default_rng(0)
@@ -129,26 +135,56 @@ def test_characters_that_make_no_sense_are_refused(own, name, value, message):
 FRAMES = RANDOM.integers(0, 256, (1965, 560)).astype(np.uint8)
 
 
-def test_faces_are_the_columns_of_the_matlab_file(own):
-    (own / "frey_rawface.mat").write_bytes(mat({"ff": FRAMES.T}))
+def put_frames(own, name, frames=FRAMES):
+    if name.endswith("npy"):
+        np.save(own / name, frames)
+    else:
+        (own / name).write_bytes(mat({"ff": frames.T}))
+    return digest("sha256", (own / name).read_bytes())
+
+
+@pytest.fixture
+def published(monkeypatch):
+    monkeypatch.setattr(frey_faces, "_CHECKSUM", digest("sha256", FRAMES.tobytes()))
+
+
+NAMES = pytest.mark.parametrize("name", ["frey_rawface.mat", "freyfaces.npy"])
+
+
+@NAMES
+def test_faces_are_those_published_and_the_file_is_recorded(own, published, name):
+    found = put_frames(own, name)
     data = FreyFaces()
     assert (data.shape, data.form.name, data.form.levels) == ((28, 20), "dequantized", 256)
     parts = [data.part(p) for p in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [1565, 200, 200]
     ours = np.concatenate([part.stored for part in parts])
     assert sorted(map(bytes, ours)) == sorted(map(bytes, FRAMES))
+    assert data.describe()["files"] == {name: found}
 
 
-def test_faces_as_an_array_are_checked(own):
-    np.save(own / "freyfaces.npy", FRAMES)
-    with pytest.raises(ValueError, match="its checksum is not sha256:13a0cd94"):
+@NAMES
+@pytest.mark.parametrize("change", ["inverted", "one byte"])
+def test_other_faces_are_refused(own, published, name, change):
+    frames = 255 - FRAMES
+    if change == "one byte":
+        frames = FRAMES.copy()
+        frames[1964, 559] ^= 1
+    checksum = put_frames(own, name, frames)
+    with pytest.raises(ValueError, match="the checksum of its frames is sha256:"):
         FreyFaces()
-    checksum = digest("sha256", (own / "freyfaces.npy").read_bytes())
     assert len(FreyFaces(checksum=checksum).train) == 1565
-    np.save(own / "freyfaces.npy", FRAMES.astype(float))
-    checksum = digest("sha256", (own / "freyfaces.npy").read_bytes())
+
+
+def test_faces_that_make_no_sense_are_refused(own):
+    checksum = put_frames(own, "freyfaces.npy", FRAMES.astype(float))
     with pytest.raises(ValueError, match="of float64, expected"):
         FreyFaces(checksum=checksum)
+    (own / "freyfaces.npy").write_bytes((own / "freyfaces.npy").read_bytes()[:5000])
+    with pytest.raises(
+        ValueError, match=r"freyfaces.npy is not the file it should be: no whole array"
+    ):
+        FreyFaces()
 
 
 def test_faces_are_not_binary():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pyrovae.data import KMNIST, MNIST, FashionMNIST
-from pyrovae.sources.download import digest
-from pyrovae.sources.idx import NAMES, read_idx, read_labels
+from pyrovae.sources.download import RemoteFile, digest
+from pyrovae.sources.idx import NAMES, IdxDataSet, read_idx, read_labels
 
 FOLDERS = {MNIST: "mnist", FashionMNIST: "fashion-mnist", KMNIST: "kmnist"}
 RANDOM = np.random.default_rng(0)
@@ -24,9 +24,12 @@ LABELS = {name: RANDOM.integers(0, 10, n) for name, n in zip(NAMES[1::2], (50, 2
 
 
 def write(folder, changes=()):
+    """Write small files; returns their checksums."""
     folder.mkdir(parents=True)
-    for name, array in {**IMAGES, **LABELS, **dict(changes)}.items():
+    arrays = {**IMAGES, **LABELS, **dict(changes)}
+    for name, array in arrays.items():
         (folder / name).write_bytes(gzip.compress(idx(array)))
+    return {name: digest("sha256", idx(array)) for name, array in arrays.items()}
 
 
 @pytest.fixture
@@ -37,8 +40,8 @@ def own(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("cls", [FashionMNIST, KMNIST])
 def test_images_and_labels_come_as_written(own, cls):
-    write(own / FOLDERS[cls])
-    data = cls("grey", validation=10)
+    checksums = write(own / FOLDERS[cls])
+    data = cls("grey", validation=10, checksums=checksums)
     rows = torch.cat([data.train.stored, data.validation.stored]).reshape(-1, 28, 28)
     assert np.array_equal(rows, IMAGES[NAMES[0]])
     assert np.array_equal(data.test.stored.reshape(-1, 28, 28), IMAGES[NAMES[2]])
@@ -49,39 +52,59 @@ def test_images_and_labels_come_as_written(own, cls):
     assert files[NAMES[0]] == digest("sha256", idx(IMAGES[NAMES[0]]))
 
 
-def test_the_content_of_mnist_is_checked(own):
-    write(own / "mnist")
-    with pytest.raises(ValueError, match="instead of sha256:ba891046e6505d7a"):
-        MNIST()
+@pytest.mark.parametrize(
+    ("cls", "checksum"),
+    [
+        (MNIST, "sha256:ba891046e650"),
+        (FashionMNIST, "md5:f4a8712d7a06"),
+        (KMNIST, "md5:92be26ec9822"),
+    ],
+)
+def test_other_content_is_refused(own, cls, checksum):
+    write(own / FOLDERS[cls])
+    with pytest.raises(ValueError, match=f"instead of {checksum}"):
+        cls()
 
 
 def test_checksums_of_ones_own_are_checked(own):
-    write(own / "kmnist")
-    right = {NAMES[0]: digest("md5", idx(IMAGES[NAMES[0]]))}
+    right = write(own / "kmnist")
     assert len(KMNIST(validation=1, checksums=right).train) == 49
     with pytest.raises(ValueError, match="instead of md5:0"):
-        KMNIST(validation=1, checksums={NAMES[1]: "md5:00"})
+        KMNIST(validation=1, checksums=right | {NAMES[1]: "md5:00"})
     with pytest.raises(ValueError, match="no file 'train'; known are train-images"):
         KMNIST(checksums={"train": "md5:00"})
 
 
+def test_a_checksum_of_ones_own_stands_for_the_published_one_as_served(own):
+    checksums = write(own / "kmnist")
+    served = digest("md5", (own / "kmnist" / NAMES[0]).read_bytes())
+    files = {
+        name: RemoteFile(name, "kmnist", ("http://127.0.0.1:1/",), checksum, served)
+        for name, checksum in checksums.items()
+    }
+    options = {"form": "grey", "binarisation": None, "validation": 1, "split_seed": 0}
+    assert len(IdxDataSet("some", files, **options).train) == 49
+    with pytest.raises(ValueError, match="instead of md5:0"):
+        IdxDataSet("some", files, checksums={NAMES[0]: "md5:00"}, **options)
+
+
 def test_images_and_labels_of_different_number_are_refused(own):
-    write(own / "kmnist", {NAMES[1]: LABELS[NAMES[3]]})
+    checksums = write(own / "kmnist", {NAMES[1]: LABELS[NAMES[3]]})
     with pytest.raises(ValueError, match="50 images in train-images.*20 labels in train-labels"):
-        KMNIST(validation=1)
+        KMNIST(validation=1, checksums=checksums)
 
 
 @pytest.mark.parametrize("validation", [0, 50, -3])
 def test_rows_are_left_to_train_and_to_validate_on(own, validation):
-    write(own / "kmnist")
+    checksums = write(own / "kmnist")
     with pytest.raises(ValueError, match="1 to 49"):
-        KMNIST(validation=validation)
+        KMNIST(validation=validation, checksums=checksums)
 
 
 @pytest.mark.parametrize("binarisation", ["dynamic", "static", "threshold"])
 def test_binarisation_is_recorded(own, binarisation):
-    write(own / "fashion-mnist")
-    data = FashionMNIST("binary", binarisation=binarisation, validation=1)
+    checksums = write(own / "fashion-mnist")
+    data = FashionMNIST("binary", binarisation=binarisation, validation=1, checksums=checksums)
     assert data.describe()["binarisation"] == binarisation
     assert data.fixed("test").unique().tolist() == [0.0, 1.0]
 
