@@ -1,7 +1,7 @@
 """Files of public data sets: from a folder of one's own, the cache, or the network.
 
 What is checked is the content, after decompression: a recompressed copy of the right file passes, a
-changed one does not. Nothing enters the cache under its own name before it is whole.
+changed one does not. Nothing enters the cache before it is whole and checked, and nothing leaves it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pooch
-import requests
+
+from pyrovae.sources.transfer import served_by
+from pyrovae.storage.files import write_atomically
 
 FOLDER_VARIABLE = "PYROVAE_DATA"
 _ALGORITHMS = ("sha256", "md5", "git")
-# Seconds to connect, and seconds without a byte after which a transfer counts as stalled.
-TIMEOUT: tuple[float, float] = (10.0, 30.0)
 
 Decoded = TypeVar("Decoded")
 
@@ -34,9 +34,8 @@ class RemoteFile:
         name: as published, such as `train-images-idx3-ubyte.gz`.
         folder: of the data set; below the cache and, if it is there, below `PYROVAE_DATA`.
         addresses: where it is served, the best first.
-        checksum: `algorithm:hexadecimal` of the content after decompression; None if not known.
-        served_checksum: the same of the bytes as served, for a file whose content's is not known. It
-            is checked on what was downloaded, not on copies in `PYROVAE_DATA`.
+        checksum: `algorithm:hexadecimal` of the content after decompression; None if `decode` checks it.
+        served_checksum: the same of the bytes as served; a copy that has it passes, too.
         aliases: other names under which a copy is accepted.
     """
 
@@ -67,8 +66,7 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
 
     With the environment variable `PYROVAE_DATA`, the file is looked for in that folder and its
     sub-folder for the data set, and nothing is downloaded. Otherwise it comes from the cache, or
-    from the first address that gives a whole and unchanged copy; a broken copy in the cache is
-    fetched again.
+    from the first address that gives a whole and unchanged copy, which takes the place of a broken one.
 
     Args:
         file: which.
@@ -82,7 +80,7 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
     if os.environ.get(FOLDER_VARIABLE):
         path = _in_own_folder(file, Path(os.environ[FOLDER_VARIABLE]).expanduser())
         try:
-            return decode(_content(path, file, served=False))
+            return decode(_content(path.read_bytes(), file))
         except ValueError as error:
             raise ValueError(f"{path} is not the file it should be: {error}") from error
     cache = Path(pooch.os_cache("pyrovae")) / file.folder
@@ -90,18 +88,19 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
     for path in [cache / name for name in file.names]:
         if path.is_file():
             try:
-                return decode(_content(path, file, served=path.name == file.name))
+                return decode(_content(path.read_bytes(), file))
             except ValueError as error:
-                failures.append(f"the copy in {cache}: {error}")
-                path.unlink()
+                failures.append(f"{path}: {error}")
     for address in file.addresses:
         try:
-            return decode(_content(_download(file, address, cache), file, served=True))
-        except ValueError as error:
+            raw = served_by(address)
+            found = decode(_content(raw, file))
+        except (ValueError, ConnectionError) as error:
             failures.append(f"{address}: {error}")
-            (cache / file.name).unlink(missing_ok=True)
-        except (requests.RequestException, OSError) as error:
-            failures.append(f"{address}: {_short(error)}")
+            continue
+        cache.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache / file.name, raw)
+        return found
     raise ConnectionError(
         f"{file.name} could not be had ({'; '.join(failures)}): download it from "
         f"{file.addresses[0]} and put it into {cache}, or name a folder that holds it in the "
@@ -133,43 +132,17 @@ def _in_own_folder(file: RemoteFile, folder: Path) -> Path:
     )
 
 
-def _content(path: Path, file: RemoteFile, *, served: bool) -> bytes:
-    raw = path.read_bytes()
-    if served and file.checksum is None and file.served_checksum is not None:
-        _verify(raw, file.served_checksum)
+def _content(raw: bytes, file: RemoteFile) -> bytes:
     try:
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError("broken or truncated, it cannot be decompressed") from error
-    if file.checksum is not None:
-        _verify(content, file.checksum)
+    as_served = file.served_checksum is not None and _has(raw, file.served_checksum)
+    if file.checksum is not None and not as_served and not _has(content, file.checksum):
+        found = digest(file.checksum.partition(":")[0], content)
+        raise ValueError(f"broken or changed, its checksum is {found} instead of {file.checksum}")
     return content
 
 
-def _verify(content: bytes, checksum: str) -> None:
-    found = digest(checksum.partition(":")[0], content)
-    if found != checksum.lower():
-        raise ValueError(f"broken or changed, its checksum is {found} instead of {checksum}")
-
-
-def _download(file: RemoteFile, address: str, cache: Path) -> Path:
-    store = pooch.create(
-        path=cache, base_url="", registry={file.name: None}, urls={file.name: address}
-    )
-    # 64 KiB at a time: pooch's usual 1 KiB costs more than the network.
-    downloader: Any = pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT)
-    return Path(store.fetch(file.name, downloader=downloader))
-
-
-def _short(error: Exception) -> str:
-    """What went wrong without the layers of the network library that passed it on."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the transfer broke off"
-    if isinstance(error, requests.ConnectionError):
-        stalled = "timed out" in str(error)
-        return "the transfer stalled" if stalled else "no connection"
-    return str(error)
+def _has(content: bytes, checksum: str) -> bool:
+    return digest(checksum.partition(":")[0], content) == checksum.lower()

@@ -1,12 +1,16 @@
 import gzip
 import http.server
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from pyrovae.sources import download
+from pyrovae.sources import download, transfer
 from pyrovae.sources.download import RemoteFile, digest, obtain
 
 CONTENT = os.urandom(200_000)
@@ -36,6 +40,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if kind == "stalled":
                 self.server.released.wait(10)
             return
+        if kind == "dripping":
+            while not self.server.released.wait(0.02):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+            return
         self.wfile.write(body)
 
     def log_message(self, *args):
@@ -47,7 +56,7 @@ def server(monkeypatch, tmp_path):
     """A server on loopback, and an empty cache."""
     monkeypatch.delenv("PYROVAE_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.3))
+    monkeypatch.setattr(transfer, "TIMEOUT", (2.0, 0.3))
     monkeypatch.setattr(download.pooch, "os_cache", lambda name: tmp_path / name)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -72,6 +81,9 @@ def left(server):
     return sorted(p.name for p in server.cache.iterdir()) if server.cache.exists() else []
 
 
+KINDS = ["missing", "truncated", "short", "stalled", "dripping", "tampered", "noise"]
+
+
 def test_a_file_is_downloaded_once(server):
     file = remote(server, "whole")
     assert obtain(file, bytes) == CONTENT
@@ -80,7 +92,7 @@ def test_a_file_is_downloaded_once(server):
     assert left(server) == ["file.gz"]
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "short", "stalled", "tampered", "noise"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_next_mirror_makes_up_for_a_bad_one(server, kind):
     assert obtain(remote(server, kind, "whole"), bytes) == CONTENT
     assert server.asked == [f"/{kind}/file.gz", "/whole/file.gz"]
@@ -94,6 +106,7 @@ def test_the_next_mirror_makes_up_for_a_bad_one(server, kind):
         ("truncated", "the transfer broke off"),
         ("short", "broken or truncated"),
         ("stalled", "the transfer stalled"),
+        ("dripping", "the transfer stalled"),
         ("tampered", "broken or changed, its checksum is sha256:"),
         ("noise", "broken or changed"),
     ],
@@ -118,12 +131,27 @@ def test_no_network_is_said_in_the_same_sentence(server):
         obtain(file, bytes)
 
 
-@pytest.mark.parametrize("broken", [b"", WHOLE[:1000], TAMPERED, WHOLE + b"more"])
-def test_a_broken_copy_in_the_cache_is_fetched_again(server, broken):
+BROKEN = pytest.mark.parametrize("broken", [b"", WHOLE[:1000], TAMPERED, WHOLE + b"more"])
+
+
+@BROKEN
+def test_a_good_copy_takes_the_place_of_a_broken_one_in_the_cache(server, broken):
     server.cache.mkdir(parents=True)
     (server.cache / "file.gz").write_bytes(broken)
     assert obtain(remote(server, "whole"), bytes) == CONTENT
     assert (server.cache / "file.gz").read_bytes() == WHOLE
+
+
+@BROKEN
+@pytest.mark.parametrize("name", ["file.gz", "file"])
+def test_a_broken_copy_in_the_cache_is_named_and_left_where_no_good_one_is_had(
+    server, broken, name
+):
+    server.cache.mkdir(parents=True)
+    (server.cache / name).write_bytes(broken)
+    with pytest.raises(ConnectionError, match=f"{name}: broken.*404"):
+        obtain(remote(server, "missing"), bytes)
+    assert (server.cache / name).read_bytes() == broken
 
 
 def test_a_copy_put_into_the_cache_by_hand_is_taken(server):
@@ -135,13 +163,41 @@ def test_a_copy_put_into_the_cache_by_hand_is_taken(server):
 
 def test_an_interrupted_download_leaves_nothing_half_written(server, monkeypatch):
     def interrupted(response, *args, **kwargs):
-        yield b"a first piece"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("requests.Response.iter_content", interrupted)
+    monkeypatch.setattr("urllib3.response.HTTPResponse.read1", interrupted)
     with pytest.raises(KeyboardInterrupt):
         obtain(remote(server, "whole"), bytes)
     assert left(server) == []
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from pyrovae.sources import download
+download.pooch.os_cache = lambda name: Path(sys.argv[1]) / name
+file = download.RemoteFile("file.gz", "set", (sys.argv[2],))
+download.obtain(file, bytes)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_download_leaves_nothing(server, tmp_path, number):
+    address = remote(server, "stalled").addresses[0]
+    with subprocess.Popen([sys.executable, "-c", DOWNLOAD, str(tmp_path), address]) as process:
+        while not server.asked:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(number)
+    assert process.returncode == -number
+    assert left(server) == []
+
+
+def test_a_transfer_without_end_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(transfer, "MOST", len(WHOLE) - 1)
+    with pytest.raises(ConnectionError, match=f"more than {len(WHOLE) - 1} bytes came"):
+        obtain(remote(server, "whole"), bytes)
 
 
 def test_what_cannot_be_decoded_is_refused_and_the_next_mirror_asked(server):
@@ -158,12 +214,17 @@ def test_what_cannot_be_decoded_is_refused_and_the_next_mirror_asked(server):
         )
 
 
-def test_the_checksum_as_served_is_for_downloads_only(server, monkeypatch, tmp_path):
-    options = {"checksum": None, "served_checksum": digest("md5", WHOLE)}
-    assert obtain(remote(server, "tampered", "whole", **options), bytes) == CONTENT
-    (tmp_path / "file.gz").write_bytes(ANOTHER)
+def test_the_checksum_as_served_is_as_good_as_that_of_the_content(server, monkeypatch, tmp_path):
+    file = remote(server, "missing", served_checksum=digest("md5", WHOLE))
+    unknown = replace(file, checksum="md5:00")
     monkeypatch.setenv("PYROVAE_DATA", str(tmp_path))
-    assert obtain(remote(server, "whole", **options), bytes) == CONTENT
+    for content, known in [(WHOLE, unknown), (WHOLE, file), (ANOTHER, file), (CONTENT, file)]:
+        (tmp_path / "file.gz").write_bytes(content)
+        assert obtain(known, bytes) == CONTENT
+    for content, known in [(ANOTHER, unknown), (TAMPERED, file)]:
+        (tmp_path / "file.gz").write_bytes(content)
+        with pytest.raises(ValueError, match="broken or changed"):
+            obtain(known, bytes)
 
 
 @pytest.mark.parametrize("place", ["set/file.gz", "set/file", "file.gz", "file", "alias.bin"])
