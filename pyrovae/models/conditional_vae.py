@@ -40,6 +40,7 @@ class ConditionalVAE(PyroModule):
         likelihood: of y, one of those of `pyrovae.models.VAE`.
         scale: of ``"fixed_gaussian"`` or ``"bounded_gaussian"``, in units of x.
         floor: the least scale that a likelihood may learn, in units of x.
+        levels: grey levels of ``"discretised_logistic"``.
 
     Raises:
         ValueError: columns that x has not, or that leave nothing to model; an unknown likelihood or
@@ -74,6 +75,7 @@ class ConditionalVAE(PyroModule):
         likelihood: LikelihoodName = "gaussian",
         scale: float | None = None,
         floor: float | None = None,
+        levels: int | None = None,
     ) -> None:
         super().__init__()
         given, left = _columns(features, condition)
@@ -97,6 +99,7 @@ class ConditionalVAE(PyroModule):
             likelihood=likelihood,
             scale=scale,
             floor=floor,
+            levels=levels,
         )
 
     def prior_given(self, condition: Tensor) -> TorchDistribution:

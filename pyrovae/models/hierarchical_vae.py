@@ -38,6 +38,7 @@ class HierarchicalVAE(PyroModule):
         likelihood: of x given z1, one of those of `pyrovae.models.VAE`.
         scale: of ``"fixed_gaussian"`` or ``"bounded_gaussian"``, in units of x.
         floor: the least scale that a likelihood may learn, in units of x.
+        levels: grey levels of ``"discretised_logistic"``.
 
     Raises:
         ValueError: an unknown likelihood or activation, a size below 1, or a scale or floor not above 0.
@@ -68,10 +69,13 @@ class HierarchicalVAE(PyroModule):
         likelihood: LikelihoodName = "bernoulli",
         scale: float | None = None,
         floor: float | None = None,
+        levels: int | None = None,
     ) -> None:
         super().__init__()
         if latent < 1:
             raise ValueError(f"latent is {latent}: at least one latent dimension is needed")
+        if lower < 1:
+            raise ValueError(f"lower is {lower}: at least one lower latent dimension is needed")
         self.features = features
         self.latent = latent
         self.lower = lower
@@ -86,6 +90,7 @@ class HierarchicalVAE(PyroModule):
             likelihood=likelihood,
             scale=scale,
             floor=floor,
+            levels=levels,
         )
 
     def upper_prior(self) -> TorchDistribution:

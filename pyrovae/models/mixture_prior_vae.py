@@ -36,6 +36,7 @@ class MixturePriorVAE(PyroModule):
         likelihood: of x given z, one of those of `pyrovae.models.VAE`.
         scale: of ``"fixed_gaussian"`` or ``"bounded_gaussian"``, in units of x.
         floor: the least scale that a likelihood may learn, in units of x.
+        levels: grey levels of ``"discretised_logistic"``.
 
     Raises:
         ValueError: an unknown likelihood or activation, a size below 1, or a scale or floor not above 0.
@@ -64,6 +65,7 @@ class MixturePriorVAE(PyroModule):
         likelihood: LikelihoodName = "gaussian",
         scale: float | None = None,
         floor: float | None = None,
+        levels: int | None = None,
     ) -> None:
         super().__init__()
         if components < 1:
@@ -80,6 +82,7 @@ class MixturePriorVAE(PyroModule):
             likelihood=likelihood,
             scale=scale,
             floor=floor,
+            levels=levels,
         )
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(

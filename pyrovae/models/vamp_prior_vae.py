@@ -37,6 +37,7 @@ class VampPriorVAE(PyroModule):
         likelihood: of x given z, one of those of `pyrovae.models.VAE`.
         scale: of ``"fixed_gaussian"`` or ``"bounded_gaussian"``, in units of x.
         floor: the least scale that a likelihood may learn, in units of x.
+        levels: grey levels of ``"discretised_logistic"``.
 
     Raises:
         ValueError: an unknown likelihood or activation, a size below 1, or a scale or floor not above 0.
@@ -66,6 +67,7 @@ class VampPriorVAE(PyroModule):
         likelihood: LikelihoodName = "gaussian",
         scale: float | None = None,
         floor: float | None = None,
+        levels: int | None = None,
     ) -> None:
         super().__init__()
         if components < 1:
@@ -86,6 +88,7 @@ class VampPriorVAE(PyroModule):
             likelihood=likelihood,
             scale=scale,
             floor=floor,
+            levels=levels,
         )
         self.pseudo_inputs = nn.Parameter(0.1 * torch.randn(components, features))
 

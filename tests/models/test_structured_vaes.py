@@ -116,6 +116,22 @@ def test_the_guide_of_two_layers_is_the_product_of_its_parts():
     assert z1.shape == (5, 4)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [ConditionalVAE, HierarchicalVAE, MixturePriorVAE, VampPriorVAE],
+    ids=lambda m: m.__name__,
+)
+def test_every_option_of_a_likelihood_can_be_given(model):
+    made = model(12, likelihood="discretised_logistic", levels=17, floor=0.02)
+    assert (made.decoder.likelihood.levels, made.decoder.likelihood.floor) == (17, 0.02)
+
+
+def test_sizes_of_two_layers_are_refused_by_name():
+    for name in ("latent", "lower"):
+        with pytest.raises(ValueError, match=f"{name} is 0: at least one"):
+            HierarchicalVAE(4, **{name: 0})
+
+
 def test_two_layers_train_under_every_gradient():
     x = (torch.rand(16, 5) > 0.5).float()
     for gradient in ("pathwise", "stl", "dreg"):
