@@ -102,6 +102,18 @@ def test_compiled_steps_are_the_steps_of_the_programs():
     assert_compiled_agrees(vae, ELBO, change=interfere)
 
 
+def test_compiled_steps_of_grey_pixels():
+    """Log-odds of 0 and of 100, each the case that is left out elsewhere."""
+
+    def make():
+        model = models.VAE(D, latent=2, hidden=(5,), likelihood="continuous_bernoulli")
+        with torch.no_grad():
+            model.decoder.output_bias.copy_(torch.tensor([-100.0, -20.0, -0.3, 0.0, 5.0, 100.0]))
+        return model, guides.Amortized(D, 2, hidden=(5,))
+
+    assert_compiled_agrees(make, ELBO)
+
+
 def test_compiled_steps_of_a_table():
     assert_compiled_agrees(table, functools.partial(IWAE, num_particles=3), clip_norm=1.0)
 

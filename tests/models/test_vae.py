@@ -1,14 +1,18 @@
 """The VAE's likelihoods are the densities they say, and it starts where the data are."""
 
+import functools
 import math
 
+import pyro
 import pytest
 import torch
 from pyro import poutine
 
-from pyrovae import log_weights
+from pyrovae import SVI, log_weights
+from pyrovae.evidence import ImportanceSampling
 from pyrovae.guides import Amortized
 from pyrovae.models import VAE
+from pyrovae.objectives import ELBO
 
 LIKELIHOODS = ("gaussian", "fixed_gaussian", "bernoulli")
 
@@ -66,6 +70,24 @@ def test_a_constant_dimension_cannot_blow_up_the_density():
         model.decoder.output_bias[3:] = -1e4
     largest = -3 * math.log(0.01 * math.sqrt(2 * math.pi))
     assert log_weights(model, Amortized(3, 2), x).max() < largest + 10
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli"])
+def test_values_that_cannot_be_scored_are_refused_in_a_sentence(likelihood):
+    """By every road, and not by a list of the values."""
+    model, guide = VAE(6, latent=2, likelihood=likelihood), Amortized(6, 2)
+    x = torch.full((50, 6), 1.5)
+    stock = pyro.infer.SVI(model, guide, pyro.optim.Adam({}), pyro.infer.Trace_ELBO())
+    adam = functools.partial(torch.optim.Adam, lr=1e-3)
+    for score in (
+        ImportanceSampling(num_particles=2).__call__,
+        ELBO().loss,
+        lambda model, guide, x: SVI(model, guide, adam, ELBO()).step(x),
+        lambda model, guide, x: stock.step(x),
+    ):
+        with pytest.raises(ValueError, match="scale them|binarise them") as refused:
+            score(model, guide, x)
+        assert "tensor(" not in str(refused.value)
 
 
 def test_grey_pixels_under_a_bernoulli_are_refused():

@@ -15,6 +15,7 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 
 from pyrovae import SVI, guides, models, objectives
+from pyrovae.likelihoods import LIKELIHOODS
 from pyrovae.step import capture
 from pyrovae.step.python_state import PythonState
 
@@ -124,6 +125,14 @@ def test_every_model_and_every_guide_is_here():
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name):
     assert_same(MODELS[name], objectives.ELBO, rows(100), recordings=2)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_likelihoods(likelihood):
+    def make():
+        return models.VAE(D, latent=2, hidden=(5,), likelihood=likelihood), encoder(2)
+
+    assert_same(make, objectives.ELBO, rows(20), recordings=2)
 
 
 @pytest.mark.parametrize("name", sorted({n for n, make in GUIDES.items() if make} - {"Amortized"}))
