@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Real
 
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
@@ -48,11 +49,11 @@ def present_values(x: Tensor) -> Tensor:
 
 
 def check_positive(**options: float) -> None:
-    """Refuse an option that is not above 0.
+    """Refuse an option that is no number above 0.
 
     Raises:
         ValueError: names it.
     """
     for name, value in options.items():
-        if not value > 0:
-            raise ValueError(f"{name} is {value}: it must be above 0")
+        if not isinstance(value, Real) or not value > 0:
+            raise ValueError(f"{name} is {value!r}: it must be above 0")

@@ -11,6 +11,8 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid, softplus
 
+from pyrovae.likelihoods.pixel_values import check_unit_interval, validated
+
 
 class DiscretisedLogistic(TorchDistribution):
     """Levels from 0 to 1, each with the probability of a logistic distribution around it.
@@ -41,8 +43,17 @@ class DiscretisedLogistic(TorchDistribution):
         shape = Size(batch_shape)
         return DiscretisedLogistic(self.loc.expand(shape), self.scale.expand(shape), self.levels)
 
+    def _validate_sample(self, value: Tensor) -> None:
+        validated(
+            value,
+            super()._validate_sample,
+            lambda x: check_unit_interval(x, "a discretised logistic"),
+        )
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log of the probability of each level, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
         half = 0.5 / (self.levels - 1)
         upper, lower = (
             (value + half - self.loc) / self.scale,
@@ -58,11 +69,10 @@ class DiscretisedLogistic(TorchDistribution):
         """Draw from the logistic, and go to the nearest level."""
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
-            tiny = torch.finfo(self.loc.dtype).tiny
-            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).clamp(
-                min=tiny
-            )
-            value = (self.loc + self.scale * uniform.logit(1e-7)).clamp(0.0, 1.0)
+            uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+            # A draw of 0 stands for all below the next one, and not for minus infinity.
+            uniform = uniform.clamp(min=0.5 * torch.finfo(uniform.dtype).eps)
+            value = (self.loc + self.scale * uniform.logit()).clamp(0.0, 1.0)
             return (value * (self.levels - 1)).round() / (self.levels - 1)
 
     @property

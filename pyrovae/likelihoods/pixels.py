@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsIndex
 
 import pyro.distributions as dist
 import torch
@@ -108,9 +109,11 @@ class GreyLevels(Likelihood):
     def __init__(self, features: int, *, levels: int = 256, floor: float = 1e-3) -> None:
         super().__init__(features)
         check_positive(floor=floor)
-        if levels < 2:
-            raise ValueError(f"levels is {levels}: there must be at least 2 grey levels")
-        self.levels = levels
+        if not isinstance(levels, SupportsIndex) or levels < 2:
+            raise ValueError(
+                f"levels is {levels!r}: it must be a whole number, of at least 2 grey levels"
+            )
+        self.levels = int(levels)
         self.floor = floor
 
     def distribution(self, parameters: Tensor) -> TorchDistribution:

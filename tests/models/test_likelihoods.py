@@ -1,6 +1,7 @@
 """Likelihoods are densities: they sum or integrate to one, are the formulas, and start where data are."""
 
 import math
+from unittest import mock
 
 import pyro.distributions as dist
 import pytest
@@ -51,6 +52,13 @@ def test_draws_of_a_discretised_logistic_have_its_probabilities():
     assert ((share - p).abs() < 5 * error + 1e-9).all()
 
 
+def test_the_rarest_draw_is_no_further_than_its_share():
+    """A uniform number of 0 is one of 2^24 draws: it goes 17 scales down, and not to the end."""
+    made = DiscretisedLogistic(torch.tensor(0.5), torch.tensor(0.01), 101)
+    with mock.patch.object(torch, "rand", return_value=torch.zeros(())):
+        assert float(made.sample()) == pytest.approx(0.33)
+
+
 @pytest.mark.parametrize("logit", [-6.0, -0.3, 0.0, 2.0])
 def test_a_continuous_bernoulli_integrates_to_one(logit):
     made = make_likelihood("continuous_bernoulli", 1).distribution(torch.tensor([[logit]]).double())
@@ -95,6 +103,13 @@ def test_values_between_grey_levels_are_refused():
         model.check_data(torch.tensor([[0.0, 0.2]]))
     with pytest.raises(ValueError, match="at least 2 grey levels"):
         VAE(6, likelihood="discretised_logistic", levels=1)
+    for levels in (256.5, "256", True, math.nan):
+        with pytest.raises(
+            ValueError, match="it must be a whole number, of at least 2 grey levels"
+        ):
+            VAE(6, likelihood="discretised_logistic", levels=levels)
+    with pytest.raises(ValueError, match="floor is '0.1': it must be above 0"):
+        VAE(6, likelihood="discretised_logistic", floor="0.1")
     with pytest.raises(TypeError, match="'bernoulli' has no levels"):
         VAE(6, likelihood="bernoulli", levels=17)
 

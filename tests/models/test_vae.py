@@ -72,7 +72,9 @@ def test_a_constant_dimension_cannot_blow_up_the_density():
     assert log_weights(model, Amortized(3, 2), x).max() < largest + 10
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli"])
+@pytest.mark.parametrize(
+    "likelihood", ["bernoulli", "continuous_bernoulli", "discretised_logistic"]
+)
 def test_values_that_cannot_be_scored_are_refused_in_a_sentence(likelihood):
     """By every road, and not by a list of the values."""
     model, guide = VAE(6, latent=2, likelihood=likelihood), Amortized(6, 2)
