@@ -9,20 +9,18 @@ inside count N / B times.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.nn import PyroModule
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
+
+from pyrovae.parameters.own import own_parameters as own_parameters
+from pyrovae.parameters.search import modules_of as modules_of
 
 Program = Callable[..., Any]
 
@@ -87,62 +85,6 @@ def data_plate(batch_size: int, index: Tensor | None = None, size: int | None = 
         return pyro.plate("data", batch_size, dim=-1)
     rows = torch.arange(batch_size) if index is None else index
     return pyro.plate("data", size, subsample=rows, dim=-1)
-
-
-def modules_of(*programs: Program) -> list[nn.Module]:
-    """Return the modules that some programs are, belong to, or refer to by name, each once.
-
-    A method of a module stands for the module; a function for the modules among its closure and the
-    globals it names.
-
-    Example:
-        >>> layer = nn.Linear(2, 3)
-        >>> modules_of(lambda x: layer(x)) == [layer]
-        True
-    """
-    found: dict[int, nn.Module] = {}
-    for program in programs:
-        while isinstance(program, functools.partial) or hasattr(program, "__wrapped__"):
-            program = getattr(program, "func", None) or program.__wrapped__
-        owner = getattr(program, "__self__", program)
-        named = [owner]
-        if inspect.isfunction(owner):
-            variables = inspect.getclosurevars(owner)
-            named = [*variables.nonlocals.values(), *variables.globals.values()]
-        found.update({id(module): module for module in named if isinstance(module, nn.Module)})
-    return list(found.values())
-
-
-@contextmanager
-def own_parameters(*programs: Program) -> Iterator[None]:
-    """Let every ``PyroModule`` use its own parameters, not those of the global store.
-
-    By default two modules whose attributes have the same names share parameters through Pyro's global
-    store; a library that holds several models at once cannot live with that.
-    """
-    for module in modules_of(*programs):
-        for part in module.modules():
-            if isinstance(part, PyroModule) and not hasattr(part._pyro_context, "param_state"):
-                # Pyro makes this only for modules that were built under the setting below.
-                part._pyro_context.param_state = {"params": {}, "constraints": {}}
-    with pyro.settings.context(module_local_params=True), _Constrained():
-        yield
-
-
-class _Constrained(Messenger):
-    """Gives a module's own parameter the method by which `pyro.infer.SVI` gets at it.
-
-    Parameters from the store have it; those of a module under ``module_local_params`` lack it, and a
-    step of stock SVI fails on them. The trace gets a view, so that the parameter itself is not touched.
-    """
-
-    def _pyro_param(self, msg: Any) -> None:
-        if msg["value"] is None and not msg["done"]:
-            value = msg["fn"](*msg["args"], **msg["kwargs"])
-            if not hasattr(value, "unconstrained"):
-                parameter, value = value, value.view_as(value)
-                value.unconstrained = lambda: parameter
-            msg["value"], msg["done"] = value, True
 
 
 def latent_sites(trace: poutine.Trace) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The modules behind programs, and whose parameters they use."""
