@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
+
+# Found often, and without modules: told by their exact type, since a search is made at every step.
+_ATOMS = frozenset(
+    [int, float, complex, bool, str, bytes, type(None), type, types.ModuleType, torch.Tensor]
+    + [types.BuiltinFunctionType]
+)
+_COLLECTIONS = (list, tuple, set, frozenset)
+_TRANSPARENT = (*_COLLECTIONS, dict, functools.partial)
+_TYPES = (type, types.ModuleType)
+_OTHERS_CODE = ("torch", "pyro", "numpy", "builtins")
+_DEEPEST = 6  # functions and objects, one behind the other
+_LONGEST = 1000  # a longer collection holds data
 
 
 def modules_of(*programs: Callable[..., Any]) -> list[nn.Module]:
-    """Return the modules that some programs are, belong to, or refer to by name, each once.
+    """Return the modules that some programs are, belong to, or reach by name, each once.
 
-    A method of a module stands for the module; a function for the modules among its closure and the
-    globals it names.
+    A method of a module stands for the module. Of functions the closure, the defaults and the globals
+    they name are searched, and so is what is found there: functions, what handlers and decorators wrap,
+    collections, attributes of objects. The parts of a module belong to it, and are not named again.
 
     Example:
         >>> layer = nn.Linear(2, 3)
@@ -22,13 +36,64 @@ def modules_of(*programs: Callable[..., Any]) -> list[nn.Module]:
         True
     """
     found: dict[int, nn.Module] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, depth: int) -> None:
+        if type(value) in _ATOMS or id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found[id(value)] = value
+        elif depth <= _DEEPEST:
+            deeper = depth if isinstance(value, _TRANSPARENT) else depth + 1
+            for part in _parts(value):
+                visit(part, deeper)
+
     for program in programs:
-        while isinstance(program, functools.partial) or hasattr(program, "__wrapped__"):
-            program = getattr(program, "func", None) or program.__wrapped__
-        owner = getattr(program, "__self__", program)
-        named = [owner]
-        if inspect.isfunction(owner):
-            variables = inspect.getclosurevars(owner)
-            named = [*variables.nonlocals.values(), *variables.globals.values()]
-        found.update({id(module): module for module in named if isinstance(module, nn.Module)})
+        visit(program, 0)
     return list(found.values())
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a value that is no module holds or names."""
+    if isinstance(value, _COLLECTIONS):
+        yield from value if len(value) <= _LONGEST else ()
+    elif isinstance(value, dict):
+        yield from list(value.values()) if len(value) <= _LONGEST else ()
+    elif isinstance(value, types.MethodType):
+        yield value.__self__
+        if not isinstance(value.__self__, nn.Module):
+            yield value.__func__
+    elif isinstance(value, functools.partial):
+        yield from (value.func, value.args, value.keywords)
+    elif isinstance(value, types.FunctionType):
+        yield from _of_function(value)
+    elif not isinstance(value, _TYPES) and not _is_others(type(value)):
+        yield from list(getattr(value, "__dict__", {}).values())
+        yield vars(type(value)).get("__call__")
+    wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
+    if wrapped is not None:
+        yield wrapped
+
+
+def _of_function(function: types.FunctionType) -> Iterator[Any]:
+    if _is_others(function):
+        return
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    yield from (function.__defaults__, function.__kwdefaults__)
+    for name in _names(function.__code__):
+        yield function.__globals__.get(name)
+
+
+def _names(code: types.CodeType) -> Iterable[str]:
+    """The names in some code, and in the functions and comprehensions inside of it."""
+    inside = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return dict.fromkeys([*code.co_names, *(name for part in inside for name in _names(part))])
+
+
+def _is_others(value: Any) -> bool:
+    return str(value.__module__).partition(".")[0] in _OTHERS_CODE
