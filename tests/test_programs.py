@@ -95,7 +95,7 @@ def test_a_trace_sees_parameters_as_stock_svi_needs_them():
     module = Named(1.0)
     with own_parameters(module), poutine.trace(param_only=True) as seen:
         module()
-        found = {site["value"].unconstrained() for site in seen.trace.nodes.values()}
+    found = {site["value"].unconstrained() for site in seen.trace.nodes.values()}
     assert found == set(module.parameters())
     assert not hasattr(module.loc, "unconstrained")
 

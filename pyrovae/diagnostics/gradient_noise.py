@@ -226,8 +226,8 @@ def _parameters(
             poutine.block(hide_types=["sample"]),
         ):
             program(*args, **kwargs)
-            for name, site in seen.trace.nodes.items():
-                add(f"{part}.{name}", site["value"].unconstrained())
+        for name, site in seen.trace.nodes.items():
+            add(f"{part}.{name}", site["value"].unconstrained())
     if not found:
         raise ValueError("the programs have no parameters, so there is no gradient to measure")
     return found

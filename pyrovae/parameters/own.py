@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,24 +42,20 @@ class _Constrained(Messenger):
     """Gives a module's own parameter the method by which `pyro.infer.SVI` gets at it.
 
     Parameters from the store have it; those of a module under ``module_local_params`` lack it, and a
-    step of stock SVI fails on them. The statement has to return the parameter itself: where a guide
-    makes its parameters as it runs, what is returned becomes the parameter of the module. So the method
-    is taken away again at the end: with it, a module could not be pickled.
+    step of stock SVI fails on them. Traces get a view that has it. What the statement returns is the
+    parameter itself: where a guide makes its parameters as it runs, that becomes the module's.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._given: list[Tensor] = []
-
-    def __exit__(self, *error: Any) -> Any:
-        for value in self._given:
-            vars(value).pop("unconstrained", None)
-        return super().__exit__(*error)
 
     def _pyro_param(self, msg: Any) -> None:
         if msg["value"] is None and not msg["done"]:
             value = msg["fn"](*msg["args"], **msg["kwargs"])
             if not hasattr(value, "unconstrained"):
-                value.unconstrained = weakref.ref(value)
-                self._given.append(value)
+                parameter, value = value, value.view_as(value)
+                value.unconstrained = lambda: parameter
+                msg["continuation"] = lambda seen: _put_back(seen, value, parameter)
             msg["value"], msg["done"] = value, True
+
+
+def _put_back(msg: Any, view: Tensor, parameter: Tensor) -> None:
+    if msg["value"] is view:
+        msg["value"] = parameter

@@ -11,6 +11,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO, autoguide, config_enumerate
 from pyro.nn import PyroModule
 
 from pyrovae import SVI, fit
+from pyrovae.objectives import ELBO
 from pyrovae.programs import check, data_plate
 
 X = 3 + torch.randn(12, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -164,3 +165,15 @@ def test_a_fit_trains_and_keeps_the_location(name):
     assert list(guide.state_dict()) == list(stock(name)[0])
     near = X.sum(0) / 13  # the posterior mean where the scale is 1
     torch.testing.assert_close(guide.loc.detach()[:3], near, rtol=0.1, atol=0.1)
+
+
+def test_stock_svi_trains_it_with_an_objective_of_this_package():
+    model, guide = made("diagonal")
+    guide(X)
+    start = guide.loc.detach().clone()
+    model, guide = made("diagonal")
+    svi = pyro.infer.SVI(model, guide, pyro.optim.Adam({"lr": 0.05}), ELBO())
+    for _ in range(20):
+        svi.step(X)
+    assert list(guide.state_dict()) == ["loc", "scale_unconstrained"]
+    assert ((guide.loc - start).abs() > 0.5)[:3].all()
