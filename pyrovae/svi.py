@@ -11,6 +11,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.objective import Objective
+from pyrovae.parameters.names import names_known
 from pyrovae.programs import Program, own_parameters
 from pyrovae.step.call_arguments import slices
 from pyrovae.step.capture import Capture
@@ -236,7 +237,8 @@ class SVI:
 
     def _finish(self, outputs: Outputs) -> Outputs:
         if self._update is not None:
-            self._update(self._leaves, outputs[1:])
+            with names_known(self.optim, self._leaves, self.model, self.guide):
+                self._update(self._leaves, outputs[1:])
         return outputs[:1]
 
     def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
