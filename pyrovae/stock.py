@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.infer import ELBO, RenyiELBO
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep
 from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
@@ -65,6 +65,24 @@ def warn_if_no_bound(loss: ELBO, model: Program, guide: Program, *args: Any, **k
     found = problem(loss, model, guide, *args, **kwargs)
     if found is not None:
         warnings.warn(found, UserWarning, stacklevel=3)
+
+
+def no_gradient(loss: ELBO) -> str:
+    """Return a sentence that names what does the same as a loss without a differentiable one.
+
+    Example:
+        >>> import pyro
+        >>> print(no_gradient(pyro.infer.TraceGraph_ELBO()))
+        TraceGraph_ELBO computes no loss that can be differentiated; objectives of this package do, such as \
+pyrovae.objectives.ELBO in place of TraceGraph_ELBO
+    """
+    names = {RenyiELBO: "Renyi", ReweightedWakeSleep: "WakeSleep"}
+    name = next((name for kind, name in names.items() if isinstance(loss, kind)), "ELBO")
+    given = type(loss).__name__
+    return (
+        f"{given} computes no loss that can be differentiated; objectives of this package do, such as "
+        f"pyrovae.objectives.{name} in place of {given}"
+    )
 
 
 def _reason(

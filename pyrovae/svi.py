@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import Any
 
-import pyro
 import torch
 from pyro.infer import ELBO
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from pyrovae.objective import Objective
 from pyrovae.parameters.names import names_known
 from pyrovae.programs import Program, own_parameters
+from pyrovae.step import settings
 from pyrovae.step.call_arguments import slices
 from pyrovae.step.capture import Capture
 from pyrovae.step.compiled import CompiledStep
@@ -22,11 +22,10 @@ from pyrovae.step.policy import Level, Policy
 from pyrovae.step.precision import Precision
 from pyrovae.step.recording import Outputs, ParametersChangedError, Recording
 from pyrovae.step.row_tables import row_tables
+from pyrovae.step.settings import Optimizer, Setting
+from pyrovae.step.untrained import Untrained, give
 from pyrovae.step.update import Share, Update
-from pyrovae.stock import warn_if_no_bound
-
-OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-Optimizer: TypeAlias = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory
+from pyrovae.stock import no_gradient, warn_if_no_bound
 
 
 class SVI:
@@ -35,7 +34,8 @@ class SVI:
     .. math:: \theta, \phi \leftarrow \text{optim}(\theta, \phi, \nabla \text{loss}(\theta, \phi))
 
     Every parameter of the two modules is trained, and every ``pyro.param`` they use; modules keep their
-    own parameters, whatever their names, and Pyro's global store is left alone.
+    own parameters, whatever their names, and Pyro's global store is left alone. The arguments are attributes
+    too: one that is assigned holds from the next step on.
 
     Args:
         model: p(x, z), a Pyro program.
@@ -76,6 +76,17 @@ class SVI:
         True
     """
 
+    model = Setting[Program]("function")
+    guide = Setting[Program]("function")
+    loss = Setting[ELBO]("function", settings.check_loss)
+    precision = Setting[Precision]("function", settings.check_precision)
+    optim = Setting[Optimizer]("optimizer", settings.check_optim)
+    clip_norm = Setting[float | None]("recordings", settings.check_norm)
+    share = Setting[Share | None]("recordings")
+    level = Setting[Level]("recordings", settings.check_level)
+    expected_steps = Setting[int | None]("recordings")
+    reproducible = Setting[bool]("recordings")
+
     def __init__(
         self,
         model: Program,
@@ -90,23 +101,6 @@ class SVI:
         precision: Precision = "float32",
         share: Share | None = None,
     ) -> None:
-        if not isinstance(loss, ELBO):
-            raise TypeError(
-                f"loss is a {type(loss).__name__}: it must be an objective, such as "
-                "pyrovae.objectives.ELBO() or pyro.infer.Trace_ELBO()"
-            )
-        if not callable(optim) and not isinstance(optim, torch.optim.Optimizer):
-            raise TypeError(
-                f"optim is a {type(optim).__name__}: it must be an optimizer of pyro.optim, a "
-                "torch.optim.Optimizer, or a callable that makes one from parameters"
-            )
-        if level not in get_args(Level):
-            raise ValueError(f"level is {level!r}: the known ones are {', '.join(get_args(Level))}")
-        if precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ValueError(f"precision is {precision!r}: the known ones are {known}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm is {clip_norm}: a norm to clip at is above 0")
         self.model = model
         self.guide = guide
         self.optim = optim
@@ -117,15 +111,30 @@ class SVI:
         self.reproducible = reproducible
         self.precision = precision
         self.share = share
-        self._torch = optim if isinstance(optim, torch.optim.Optimizer) else None
-        self._function = LossAndGradients(model, guide, loss, precision)
-        self._update: Update | None = None
+        self._untrained = Untrained()
+        self._renew("function")
+        self._renew("optimizer")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the recordings, which a copy makes anew: they belong to these parameters."""
+        return {**vars(self), "_capture": None}
+
+    def _renew(self, part: settings.Part) -> None:
+        """Put together anew what depends on a setting."""
         self._capture: Capture | None = None
+        if part == "function":
+            self._function = LossAndGradients(self.model, self.guide, self.loss, self.precision)
+            self._begun = False
+        elif part == "optimizer":
+            self._update: Update | None = None
+        elif self._update is not None:
+            self._update.clip_norm, self._update.share = self.clip_norm, self.share
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
         """The torch optimizer at work; None with ``pyro.optim``, or before the first step."""
-        return self._torch
+        optim = self.optim if self._update is None else self._update.optim
+        return optim if isinstance(optim, torch.optim.Optimizer) else None
 
     def parameters(self) -> list[Tensor]:
         """The parameters of the model and the guide that are modules, each once."""
@@ -190,14 +199,16 @@ class SVI:
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A step that runs the programs, and shows which parameters they use."""
         function = self._function
-        if self._update is None:
+        if not self._begun:
             warn_if_no_bound(self.loss, self.model, self.guide, *args, **kwargs)
+            self._begun = True
         if self._update is None and not (callable(self.optim) and not function.parameters()):
             self._take_optimizer(function.parameters())
         if self._update is not None:
             function.tables = self._update.tables(row_tables(self.model, self.guide))
         outputs = function.first(args, kwargs)
         self._take_optimizer(function.leaves)
+        self._untrained(self.optim, function, outputs[1:])
         (loss,) = self._finish(outputs)
         if self._capture is None and self.level != "eager":
             self._capture = self._make_capture()
@@ -206,16 +217,10 @@ class SVI:
     def _take_optimizer(self, parameters: list[Tensor]) -> None:
         """Make the optimizer if it is to be made here, for all parameters there are."""
         if self._update is None:
-            made = isinstance(self.optim, pyro.optim.PyroOptim | torch.optim.Optimizer)
-            optim: Any = self.optim if made else self.optim(parameters)  # type: ignore[operator]
-            if isinstance(optim, torch.optim.Optimizer):
-                self._torch = optim
+            optim = settings.made(self.optim, parameters)
             self._update = Update(optim, self.clip_norm, self.share)
-        elif self._torch is not None and self._torch is not self.optim:
-            known = {id(p) for group in self._torch.param_groups for p in group["params"]}
-            new = [parameter for parameter in parameters if id(parameter) not in known]
-            if new:
-                self._torch.add_param_group({"params": new})
+        elif self.optimizer is not None and self.optimizer is not self.optim:
+            give(self.optimizer, parameters)
 
     def _make_capture(self) -> Capture:
         remembered = self.loss.state().values() if isinstance(self.loss, Objective) else ()
@@ -229,10 +234,7 @@ class SVI:
             compiler=self._compile,
         )
         if not self._function.differentiable:
-            capture.refuse(
-                f"{type(self.loss).__name__} computes no loss that can be differentiated; objectives "
-                "of this package do, such as pyrovae.objectives.Renyi in place of RenyiELBO"
-            )
+            capture.refuse(no_gradient(self.loss))
         return capture
 
     def _finish(self, outputs: Outputs) -> Outputs:
