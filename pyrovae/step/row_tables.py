@@ -85,8 +85,8 @@ class Settings(NamedTuple):
     """The settings of Adam."""
 
     lr: Any
-    betas: tuple[float, float]
-    eps: float
+    betas: tuple[Any, Any]
+    eps: Any
 
 
 class RowAdam:
@@ -103,9 +103,6 @@ class RowAdam:
     def __init__(self, table: Tensor, optimizer: Any) -> None:
         self.table = table
         self.optimizer = optimizer
-        (self.group,) = [
-            group for group in optimizer.param_groups if any(p is table for p in group["params"])
-        ]
         self.places = torch.empty(len(table), dtype=torch.int64, device=table.device)
 
     @staticmethod
@@ -121,8 +118,13 @@ class RowAdam:
 
     @property
     def settings(self) -> Settings:
-        """As they are now."""
-        return Settings(self.group["lr"], self.group["betas"], self.group["eps"])
+        """As they are now; a loaded state comes with other groups."""
+        (group,) = [
+            group
+            for group in self.optimizer.param_groups
+            if any(p is self.table for p in group["params"])
+        ]
+        return Settings(group["lr"], group["betas"], group["eps"])
 
     @property
     def memory(self) -> Memory:

@@ -170,3 +170,14 @@ def test_the_state_of_a_table_is_saved_and_loaded_with_the_optimizer():
         else:
             svi.step(x[index], index=index, size=N)
     assert all(torch.equal(a, b) for a, b in zip(expected, parameters, strict=True))
+
+
+@pytest.mark.parametrize("level", ["eager", "traced"])
+def test_a_learning_rate_that_is_set_after_loading_is_the_tables_too(level):
+    _, guide, svi = train(level, functools.partial(torch.optim.Adam, lr=0.05), steps=6)
+    svi.optimizer.load_state_dict(svi.optimizer.state_dict())
+    svi.optimizer.param_groups[0]["lr"] = 0.0
+    before = guide.table.detach().clone()
+    index = torch.arange(4)
+    svi.step(torch.randn(4, 5), index=index, size=N)
+    assert torch.equal(guide.table, before)
