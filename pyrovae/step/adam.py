@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 ADAMS = (torch.optim.Adam, torch.optim.AdamW)
+
+
+class Formula(NamedTuple):
+    """The settings that choose between formulas; all others are numbers."""
+
+    decays: bool
+    maximize: bool
+    decoupled: bool  # AdamW's weight decay
 
 
 @dataclass
@@ -21,16 +29,16 @@ class AdamGroup:
     eps: float
     weight_decay: float
     maximize: bool
-    decoupled: bool  # AdamW's weight decay
+    decoupled: bool
     parameters: list[Tensor] = field(default_factory=list)
     averages: list[Tensor] = field(default_factory=list)
     squares: list[Tensor] = field(default_factory=list)
     steps: list[Tensor] = field(default_factory=list)
 
     @property
-    def fixed(self) -> tuple[Any, ...]:
-        """The settings that a compiled step holds as constants: all but the learning rate."""
-        return self.betas, self.eps, self.weight_decay, self.maximize, self.decoupled
+    def formula(self) -> Formula:
+        """What these settings choose."""
+        return Formula(self.weight_decay != 0, self.maximize, self.decoupled)
 
 
 def choose_fused(optimizer: Any) -> None:
@@ -49,11 +57,14 @@ def choose_fused(optimizer: Any) -> None:
             group["fused"] = True
 
 
-def adam_groups(optimizers: Sequence[Any], parameters: Sequence[Tensor]) -> list[AdamGroup] | None:
+def adam_groups(
+    optimizers: Sequence[Any], parameters: Sequence[Tensor], *, begin: bool = False
+) -> list[AdamGroup] | None:
     """The state of fused Adams for some parameters, gathered by settings.
 
     Returns:
-        None if some optimizer is another, has hooks, or has not made its state yet.
+        None if some optimizer is another, has hooks, or has not made its state yet; with ``begin`` that
+        is made here.
     """
     wanted = {id(parameter) for parameter in parameters}
     groups: dict[tuple[Any, ...], AdamGroup] = {}
@@ -67,7 +78,7 @@ def adam_groups(optimizers: Sequence[Any], parameters: Sequence[Tensor]) -> list
                 return None
             settings = (
                 options["lr"],
-                options["betas"],
+                tuple(options["betas"]),
                 options["eps"],
                 options["weight_decay"],
                 options["maximize"],
@@ -79,7 +90,9 @@ def adam_groups(optimizers: Sequence[Any], parameters: Sequence[Tensor]) -> list
             for parameter in options["params"]:
                 if id(parameter) not in wanted:
                     continue
-                state = optimizer.state.get(parameter)
+                state = optimizer.state[parameter] if begin else optimizer.state.get(parameter)
+                if begin:
+                    _begin(state, parameter)
                 if not state:
                     return None
                 group.parameters.append(parameter)
@@ -87,6 +100,14 @@ def adam_groups(optimizers: Sequence[Any], parameters: Sequence[Tensor]) -> list
                 group.squares.append(state["exp_avg_sq"])
                 group.steps.append(state["step"])
     return [group for group in groups.values() if group.parameters]
+
+
+def _begin(state: dict[str, Tensor], parameter: Tensor) -> None:
+    """Make what the fused Adam remembers of a parameter, where it is missing, as torch makes it."""
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
+        state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
 
 
 @torch.no_grad()
@@ -112,43 +133,7 @@ def fused_adam(groups: Sequence[AdamGroup], gradients: Mapping[Tensor, Tensor]) 
         )
 
 
-def corrections(group: AdamGroup, rate: Any, time: Any) -> tuple[Any, Any]:
+def corrections(rate: Any, betas: tuple[Any, Any], time: Any) -> tuple[Any, Any]:
     """Step size with the bias of the average taken out, and one over the root for that of the square."""
-    beta1, beta2 = group.betas
+    beta1, beta2 = betas
     return rate / (1 - beta1**time), (1 - beta2**time) ** -0.5
-
-
-def adam_in_graph(
-    group: AdamGroup,
-    scalars: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    averages: Sequence[Tensor],
-    squares: Sequence[Tensor],
-    steps: Sequence[Tensor],
-) -> None:
-    r"""One step of Adam in plain operations, in place, for a graph that is to be compiled.
-
-    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2,
-              \quad \theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}
-              {\sqrt{v / (1 - \beta_2^t)} + \epsilon}
-
-    ``scalars`` are the learning rate and what `corrections` returns.
-
-    Source: Adam: a method for stochastic optimization (Kingma & Ba, 2015); Decoupled weight decay
-    regularization (Loshchilov & Hutter, 2019).
-    """
-    beta1, beta2 = group.betas
-    lr, size, root = (scalar.to(parameters[0].dtype) for scalar in scalars)
-    for step in steps:
-        step.add_(1)
-    for p, g, m, v in zip(parameters, gradients, averages, squares, strict=True):
-        if group.maximize:
-            g = -g
-        if group.weight_decay and group.decoupled:
-            p.mul_(1 - lr * group.weight_decay)
-        elif group.weight_decay:
-            g = g + group.weight_decay * p
-        m.copy_(m + (1 - beta1) * (g - m))
-        v.copy_(beta2 * v + (1 - beta2) * g * g)
-        p.sub_(size * m / (v.sqrt() * root + group.eps))

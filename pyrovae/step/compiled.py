@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyrovae.step.adam import AdamGroup, adam_in_graph, corrections
+from pyrovae.step.adam import AdamGroup
+from pyrovae.step.adam_inputs import AdamInputs
 from pyrovae.step.cuda_graph import InOneGraph
 from pyrovae.step.lowering import Compiled, lower
 from pyrovae.step.recording import Outputs, Recording
@@ -48,20 +50,15 @@ class CompiledStep:
             for p, moves in zip(self.parameters, given, strict=True)
             if moves and p not in update.by_rows
         ]
-        groups = update.groups(self._moved)
-        alone = update.share is None  # otherwise gradients travel before they are applied
-        rates = [g.lr for g in groups or []]
-        self.finishes = (
-            alone and groups is not None and not any(isinstance(r, Tensor) for r in rates)
-        )
-        self._groups = groups if groups is not None and self.finishes else []
+        groups = self._groups()
+        self.finishes = groups is not None
+        device = self.parameters[0].device
+        self._adam = AdamInputs(groups or [], device)
         self._tables = list(update.by_rows.values()) if self.finishes else []
-        number = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)
-        self._rates = [number + rate for rate in self._rates_now()]
-        self._scalars = [number.new_zeros(2) for _ in self._groups]
-        self._settings = update.settings()
-        self._fixed = self._fixed_now()
-        self._kept = self._state()
+        self._table_settings = [
+            torch.zeros(4, dtype=torch.float64, device=device) for _ in self._tables
+        ]
+        self._look()
         compiled: Compiled = lower(self._function, [*inputs, *self._kept])
         if self.finishes and all(tensor.is_cuda for tensor in [*inputs, *self._kept]):
             compiled = InOneGraph(compiled, range(arguments, len(inputs)))
@@ -78,7 +75,7 @@ class CompiledStep:
 
     def play(self, inputs: Sequence[Tensor]) -> Outputs:
         """Run what is compiled."""
-        self._prepare()
+        self._adam.prepare()
         with torch.no_grad():
             return list(self._compiled([*inputs, *self._kept]))
 
@@ -87,63 +84,60 @@ class CompiledStep:
         if not self.finishes:
             each: list[Any] = [self([*state, *batch])[0] for batch in batches]
             return each
-        kept, first = list(self._kept), len(self.recording.constants) + len(self._rates)
-        scalars = [
-            _scalars_of(group, here, len(batches))
-            for group, here in zip(self._groups, self._scalars, strict=True)
-        ]
+        kept, place = list(self._kept), len(self.recording.constants)
         losses: list[Any] = []
         with torch.no_grad():
-            for n, batch in enumerate(batches):
-                kept[first : first + len(scalars)] = [now[n] for now in scalars]
+            for corrections, batch in zip(self._adam.ahead(len(batches)), batches, strict=True):
+                kept[place] = corrections
                 losses.append(self._compiled([*state, *batch, *kept])[0])
         self.update.noticed()
         return losses
 
     def holds(self) -> bool:
-        """Take up the learning rate and newly loaded state; whether the other settings are as they were."""
-        settings = self.update.settings()
-        if settings == self._settings:
-            return True
+        """Take up changed settings and another memory; False if other code is needed for them.
+
+        Code that ends at the gradients does not depend on them.
+        """
         if not self.finishes:
+            return True
+        as_it_was = all(map(is_, self.update.works_on(), self._works_on))
+        if as_it_was and self.update.settings() == self._settings:
+            return True
+        groups = self._groups()
+        if groups is None or not self._adam.take_up(groups):
             return False
-        self._groups = self.update.groups(self._moved) or []
-        if self._fixed_now() != self._fixed:
-            return False
-        for rate, now in zip(self._rates, self._rates_now(), strict=True):
-            rate.fill_(now)
-        self._settings, self._kept = settings, self._state()
-        return True
+        before = [_kind(tensor) for tensor in self._kept]
+        self._look()
+        return [_kind(tensor) for tensor in self._kept] == before
 
     @property
     def touched(self) -> list[Tensor]:
         """The optimizer's memory."""
-        dense = [t for g in self._groups for t in (*g.averages, *g.squares, *g.steps)]
-        return dense + [t for table in self._tables for t in table.memory[:3]]
+        return self._adam.memory + [t for table in self._tables for t in table.memory[:3]]
 
-    def _prepare(self) -> None:
-        """Compute what depends on the number of steps alone: powers are slow, and needed but once.
+    def _groups(self) -> list[AdamGroup] | None:
+        """What Adam works on; None if its part cannot be compiled."""
+        if self.update.share is not None:  # gradients travel before they are applied
+            return None
+        groups = self.update.groups(self._moved, begin=True)
+        if any(isinstance(n, Tensor) for group in groups or [] for n in (group.lr, *group.betas)):
+            return None
+        return groups
 
-        On an accelerator, where reading the number would mean waiting, the compiled function does it.
-        """
-        for group, scalars in zip(self._groups, self._scalars, strict=True):
-            if group.steps[0].device.type == "cpu":
-                scalars.numpy()[:] = corrections(group, group.lr, group.steps[0].item() + 1)
-
-    def _rates_now(self) -> list[float]:
-        return [g.lr for g in self._groups] + [table.settings.lr for table in self._tables]
-
-    def _fixed_now(self) -> list[object]:
-        tables = [(t.settings.betas, t.settings.eps) for t in self._tables]
-        return [*(group.fixed for group in self._groups), *tables]
-
-    def _state(self) -> list[Tensor]:
-        kept = [*self.recording.constants, *self._rates, *self._scalars]
-        for group in self._groups:
-            kept += [*group.averages, *group.squares, *group.steps]
+    def _look(self) -> None:
+        """Note how the optimizer is now."""
+        for numbers, table in zip(self._table_settings, self._tables, strict=True):
+            now = table.settings
+            row = torch.tensor([now.lr, *now.betas, now.eps], dtype=torch.float64)
+            numbers.copy_(row, non_blocking=True)
+        self._kept = list(self.recording.constants)
+        if not self.finishes:
+            return
+        self._kept += [*self._adam.tensors, *self._table_settings]
         for table in self._tables:
-            kept += table.memory
-        return kept
+            self._kept += table.memory
+        self._settings = self.update.settings()
+        self._works_on = list(self.update.works_on())
 
     def _function(self, *tensors: Tensor) -> Outputs:
         """The whole step in plain operations: what is compiled."""
@@ -157,50 +151,21 @@ class CompiledStep:
         if self.update.clip_norm is not None:
             dense, rows = clipped(dense, rows, self.update.clip_norm)
         rest = iter(tensors[count:])
-        rates = list(islice(rest, len(self._rates)))
-        corrected = list(islice(rest, len(self._scalars)))
-        for group, rate, scalars in zip(self._groups, rates, corrected, strict=False):
-            _adam(group, [rate, *scalars.unbind()], here, dense, rest)
-        self._rows(rates[len(self._groups) :], here, rows, rest)
+        self._adam.move(here, dense, rest)
+        self._move_rows(here, rows, rest)
         return [outputs[0]]
 
-    def _rows(
-        self, rates: list[Tensor], here: dict[Tensor, Tensor], rows: Rows, rest: Iterator[Tensor]
-    ) -> None:
-        for table, rate in zip(self._tables, rates, strict=True):
+    def _move_rows(self, here: dict[Tensor, Tensor], rows: Rows, rest: Iterator[Tensor]) -> None:
+        settings = list(islice(rest, len(self._tables)))
+        for table, numbers in zip(self._tables, settings, strict=True):
             memory = Memory(*islice(rest, len(Memory._fields)))
             if table.table in rows:
                 index, gradient = rows[table.table]
-                settings = Settings(rate, *table.settings[1:])
-                update_rows(here[table.table], index, gradient, memory, settings)
+                lr, beta1, beta2, eps = numbers.unbind()
+                now = Settings(lr, (beta1, beta2), eps)
+                update_rows(here[table.table], index, gradient, memory, now)
 
 
-def _scalars_of(group: AdamGroup, here: Tensor, count: int) -> Sequence[Tensor]:
-    """What `corrections` returns for some steps to come; on an accelerator it is computed there."""
-    if group.steps[0].device.type != "cpu":
-        return [here] * count
-    taken = group.steps[0].item()
-    values = [corrections(group, group.lr, taken + n) for n in range(1, count + 1)]
-    return torch.tensor(values, dtype=torch.float64).unbind()
-
-
-def _adam(
-    group: AdamGroup,
-    scalars: list[Tensor],
-    here: dict[Tensor, Tensor],
-    gradients: dict[Tensor, Tensor],
-    rest: Iterator[Tensor],
-) -> None:
-    count = len(group.parameters)
-    averages, squares, steps = (list(islice(rest, count)) for _ in range(3))
-    if steps[0].device.type != "cpu":
-        scalars = [scalars[0], *corrections(group, scalars[0], steps[0].double() + 1)]
-    adam_in_graph(
-        group,
-        scalars,
-        [here[p] for p in group.parameters],
-        [gradients[p] for p in group.parameters],
-        averages,
-        squares,
-        steps,
-    )
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    """What compiled code relies on, and does not look at."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyrovae.distributed.gradients import Dense, Rows
-from pyrovae.step.adam import AdamGroup, adam_groups, choose_fused, fused_adam
+from pyrovae.step.adam import ADAMS, AdamGroup, adam_groups, choose_fused, fused_adam
 from pyrovae.step.row_tables import RowAdam
 
 
@@ -72,16 +74,35 @@ class Update:
             fused_adam(groups, dense)
             self.noticed()
 
-    def groups(self, parameters: list[Tensor]) -> list[AdamGroup] | None:
-        """What the fused Adam works on; None if these parameters have another optimizer."""
+    def groups(self, parameters: list[Tensor], *, begin: bool = False) -> list[AdamGroup] | None:
+        """What the fused Adam works on; None if these parameters have another optimizer.
+
+        Args:
+            parameters: some of them.
+            begin: make what Adam remembers of them, if that was not yet done.
+        """
         optimizers = self._optimizers(parameters)
-        return adam_groups(optimizers, parameters) if optimizers else None
+        return adam_groups(optimizers, parameters, begin=begin) if optimizers else None
 
     def settings(self) -> list[Any]:
-        """What changes when someone changes the optimizer: looked at before every compiled step."""
+        """What changes when someone changes Adam's settings: looked at before every compiled step."""
+        return [now for optimizer in self._adams() for now in _settings(optimizer)]
+
+    def works_on(self) -> Iterator[Any]:
+        """The objects that Adams work on, and None: looked at before every compiled step.
+
+        They are the parameters and what is remembered of them; either may be replaced by another tensor.
+        """
+        parts: list[Any] = []
+        for optimizer in self._adams():
+            parts += map(_parameters, optimizer.param_groups)
+            parts += map(dict.values, optimizer.state.values())
+        return chain(*parts, (None,))
+
+    def _adams(self) -> list[Any]:
         if isinstance(self.optim, Optimizer):
-            return _settings(self.optim)
-        return [_settings(optimizer) for optimizer in self.optim.optim_objs.values()]
+            return [self.optim] if type(self.optim) in ADAMS else []
+        return [made for made in self.optim.optim_objs.values() if type(made) in ADAMS]
 
     def noticed(self) -> None:
         """Let schedulers see that a step was taken."""
@@ -114,17 +135,13 @@ class Update:
         return found
 
 
+_parameters = itemgetter("params")
+_chosen = itemgetter("lr", "betas", "eps", "weight_decay", "maximize", "amsgrad", "fused")
+
+
 def _settings(optimizer: Any) -> list[Any]:
-    if not isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
-        return [id(optimizer)]
-    return [
-        id(optimizer.state),
-        len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks),
-        *[
-            (g["lr"], g["betas"], g["eps"], g["weight_decay"], g["maximize"], len(g["params"]))
-            for g in optimizer.param_groups
-        ],
-    ]
+    hooks = len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks)
+    return [hooks, *map(_chosen, optimizer.param_groups)]
 
 
 # From gradients to gradients, and the squared norm of those that this process has no part of.
