@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.densities.missing import known_missing
 from pyrovae.step.call_arguments import Arguments, Signature
+from pyrovae.step.loss_and_gradients import Stored
 from pyrovae.step.played import Compiled, Played
 from pyrovae.step.policy import Policy
 from pyrovae.step.python_state import PythonState
@@ -21,6 +22,7 @@ from pyrovae.step.recording import (
     Recording,
     record,
 )
+from pyrovae.step.surroundings import enclosing
 
 log = logging.getLogger("pyrovae")
 
@@ -40,7 +42,7 @@ class Capture:
         programs: what it reads: programs and objectives, whose attributes are watched.
         state: the tensors besides the arguments that it reads or changes in place.
         policy: when to record, and when to compile.
-        places: further entries of dictionaries that must not change.
+        places: names in Pyro's store whose parameters must not be replaced.
         finish: what is done with the outputs at every call; its results are what a call returns.
         compiler: compiles a recording together with ``finish``.
     """
@@ -52,7 +54,7 @@ class Capture:
         state: Sequence[Tensor],
         policy: Policy,
         *,
-        places: Sequence[tuple[dict[str, Any], str]] = (),
+        places: Sequence[tuple[Stored, str]] = (),
         finish: Callable[[Outputs], Outputs] = list,
         compiler: Callable[[Recording, Sequence[Tensor]], Compiled] | None = None,
     ) -> None:
@@ -65,6 +67,8 @@ class Capture:
         self.finish = finish
         self.compiler = compiler
         self.refused: str | None = None
+        self._found = [container[key] for container, key in places]
+        self._said: set[str] = set()
         self.made = 0  # recordings
         self._known: list[tuple[PythonState, dict[Any, Played]]] = []
         self._last: tuple[Signature, PythonState, Played] | None = None
@@ -72,6 +76,9 @@ class Capture:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """What the function returns for these arguments, finished."""
         self.policy.taken += 1
+        around = enclosing()
+        if around is not None:
+            return self._inside(around, args, kwargs)
         if self._last is not None:
             signature, state, latest = self._last
             tensors = signature.tensors(args, kwargs)
@@ -93,15 +100,16 @@ class Capture:
         except ParametersChangedError:
             raise
         except CannotRecordError as error:
+            outputs = self.function(args, kwargs)  # if it fails too, recording it was not at fault
             self.refuse(str(error))
-            return self.finish(self.function(args, kwargs))
+            return self.finish(outputs)
 
     def many(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Tensor] | None:
         """Call after call, where all are of the last kind and compiled; None where they are not.
 
         Between two of them nobody has a chance to change anything, so that is looked at once.
         """
-        if self._last is None:
+        if self._last is None or enclosing() is not None:
             return None
         signature, state, latest = self._last
         found = [signature.tensors(args, kwargs) for args, kwargs in calls]
@@ -118,6 +126,13 @@ class Capture:
             played.compiled is not None for _, kinds in self._known for played in kinds.values()
         )
 
+    def _inside(self, around: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """Run the function itself, for what surrounds this call; the next may be played again."""
+        if around not in self._said and self.refused is None:
+            self._said.add(around)
+            log.warning("Running steps in Python, slower: they are taken inside %s.", around)
+        return self.finish(self.function(args, kwargs))
+
     def _timed(self, arguments: Arguments) -> Outputs:
         began = time.perf_counter()
         outputs = self.finish(self.function(arguments.args, arguments.kwargs))
@@ -131,6 +146,9 @@ class Capture:
                 if i:
                     self._known.insert(0, self._known.pop(i))
                 return kinds
+        for (container, key), found in zip(self.places, self._found, strict=True):
+            if container.get(key) is not found:
+                raise ParametersChangedError(f"{key!r} of Pyro's store is another object")
         now = PythonState(self.programs, self.places)
         for i, (state, kinds) in enumerate(self._known):
             if now.equals(state):

@@ -12,8 +12,20 @@ from torch import Tensor
 
 from pyrovae.programs import Program, modules_of, own_parameters
 from pyrovae.step.precision import Precision, products_in
-from pyrovae.step.recording import Outputs, ParametersChangedError, RandomState
+from pyrovae.step.random_state import RandomState
+from pyrovae.step.recording import Outputs, ParametersChangedError
 from pyrovae.step.row_tables import RowsTaken
+
+
+class Stored:
+    """The parameters in Pyro's store, before their constraints; its dictionary is another at times."""
+
+    def __getitem__(self, name: str) -> Any:
+        return pyro.get_param_store()._params[name]
+
+    def get(self, name: str) -> Any:
+        """One of them, or None."""
+        return pyro.get_param_store()._params.get(name)
 
 
 class LossAndGradients:
@@ -88,11 +100,10 @@ class LossAndGradients:
         modules = modules_of(self.model, self.guide)
         return [*self.leaves, *(t for m in modules for t in (*m.parameters(), *m.buffers()))]
 
-    def places(self) -> list[tuple[dict[str, Any], str]]:
+    def places(self) -> list[tuple[Stored, str]]:
         """Where in Pyro's store the parameters are that do not belong to modules."""
-        store = pyro.get_param_store()._params
-        trained = {id(leaf) for leaf in self.leaves}
-        return [(store, name) for name, leaf in store.items() if id(leaf) in trained]
+        store, trained = pyro.get_param_store()._params, {id(leaf) for leaf in self.leaves}
+        return [(Stored(), name) for name, leaf in store.items() if id(leaf) in trained]
 
     def _run(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

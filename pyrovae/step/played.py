@@ -12,7 +12,8 @@ from torch import Tensor
 from pyrovae.step.agreement import copies, matches, put_back, same_numbers
 from pyrovae.step.call_arguments import Arguments
 from pyrovae.step.lowering import CannotCompileError
-from pyrovae.step.recording import Outputs, RandomState, Recording
+from pyrovae.step.random_state import RandomState
+from pyrovae.step.recording import Outputs, Recording
 
 if TYPE_CHECKING:
     from pyrovae.step.capture import Capture

@@ -8,7 +8,6 @@ from then on. Draws come from torch's global generator in the same order, so num
 
 from __future__ import annotations
 
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +15,13 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.step.playback import playback
+from pyrovae.step.random_state import RandomState, other_randomness
 
 Outputs = list[Tensor | None]
 ATTEMPTS = 5
@@ -105,12 +104,12 @@ def _record(
 
     before = RandomState(inputs)
     copies = [tensor.clone() for tensor in state]
-    others = _other_randomness()
+    others = other_randomness()
     try:
         # Checks of values are data-dependent control flow; the eager step before this one made them.
         with pyro.validation_enabled(False), _no_search_for_nan():
             graph = make_fx(recorded)(*inputs)
-        if others != _other_randomness():
+        if others != other_randomness():
             raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
     except Exception as error:
         before.restore()
@@ -154,6 +153,13 @@ def _has_effect(node: fx.Node) -> bool:
     return node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags
 
 
+_LEAVES_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+# Of what was computed, make_fx itself refuses these.
+_BECOMES_PYTHON = (
+    Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.__complex__,
+)  # fmt: skip
+
+
 class _ValuesStayTensors(TorchFunctionMode):
     """Hands out a scalar tensor where a program asks for a number that depends on the data.
 
@@ -164,13 +170,16 @@ class _ValuesStayTensors(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.__bool__, Tensor.masked_select) and _caller() == "pyro.infer.util":
             return False if func is Tensor.__bool__ else torch.where(args[1], args[0], 0.0)
-        if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and not _is_constant(args[0]):
+        held = func in _BECOMES_PYTHON and _is_from_elsewhere(args[0])
+        if held or (func in _LEAVES_TORCH and not _is_constant(args[0])):
             raise CannotRecordError(f"it takes values out of a tensor ({func.__name__})")
         if func is torch.nn.functional.one_hot and len(args) == 2 and args[1] > 0:
             # Torch's own looks at the largest category.
             kinds = torch.arange(args[1], device=args[0].device)
             return (args[0].unsqueeze(-1) == kinds).to(args[0].dtype)
         if func is Tensor.item:
+            if _is_from_elsewhere(args[0]):
+                return args[0].detach()
             try:
                 return func(*args)
             except RuntimeError:
@@ -182,12 +191,23 @@ def _caller() -> str:
     return str(sys._getframe(2).f_globals.get("__name__"))
 
 
+def _is_from_elsewhere(tensor: Tensor) -> bool:
+    """Whether a tensor was there before the recording, and is no input of it."""
+    return _slot(tensor, True) is None
+
+
 def _is_constant(tensor: Tensor) -> bool:
+    """Whether a tensor was made from numbers of Python."""
+    slot = _slot(tensor, False)
+    return slot is False or (slot is not None and slot.constant is not None)
+
+
+def _slot(tensor: Tensor, outside: Any) -> Any:
+    """What a recording knows of a tensor; where nothing is recorded, ``outside``."""
     from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 
     mode = get_proxy_mode()
-    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
-    return slot is None or slot.constant is not None
+    return outside if mode is None else get_proxy_slot(tensor, mode.tracer, None)
 
 
 @contextmanager
@@ -195,35 +215,6 @@ def _no_search_for_nan() -> Iterator[None]:
     """Pyro's losses branch on whether they are NaN, to warn; a recording cannot branch."""
     with mock.patch("pyro.util.torch_isnan", return_value=False):
         yield
-
-
-class RandomState:
-    """Torch's global random state on the devices of some tensors, to be put back."""
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self.cpu = torch.get_rng_state()
-        devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
-        self.cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, RandomState)
-            and torch.equal(self.cpu, other.cpu)
-            and all(torch.equal(state, other.cuda[device]) for device, state in self.cuda.items())
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def restore(self) -> None:
-        """Put it back."""
-        torch.set_rng_state(self.cpu)
-        for device, state in self.cuda.items():
-            torch.cuda.set_rng_state(state, device)
-
-
-def _other_randomness() -> tuple[Any, ...]:
-    state: Any = np.random.get_state()
-    return random.getstate(), state[1].tobytes(), *state[2:]
 
 
 def _reason(error: Exception) -> str:
