@@ -88,13 +88,14 @@ class Played:
 
     def _check(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
         """Play, and run the function itself on the same random numbers; its results are returned."""
-        random, before = RandomState(inputs), copies(capture.changeable)
+        touched = _once([*capture.changeable, *self.recording.changed(inputs)])
+        random, before = RandomState(inputs, self.recording.generators), copies(touched)
         played = self.recording(inputs)
-        left = copies(capture.changeable)
+        left = copies(touched)
         random.restore()
-        put_back(capture.changeable, before)
+        put_back(touched, before)
         outputs = capture.function(arguments.args, arguments.kwargs)
-        if not same_numbers([*outputs, *capture.changeable], [*played, *left]):
+        if not same_numbers([*outputs, *touched], [*played, *left]):
             capture.refuse("played back, its numbers differ from those of the program itself")
         return outputs
 
@@ -106,18 +107,25 @@ class Played:
             capture.compiler = None
             log.warning("Not compiling, somewhat slower: %s.", error)
             return capture.finish(self.recording(inputs))
-        touched = [*capture.state, *compiled.touched]
-        random, before = RandomState(inputs), copies(touched)
+        touched = _once([*capture.state, *self.recording.changed(inputs), *compiled.touched])
+        own = self.recording.generators
+        random, before = RandomState(inputs, own), copies(touched)
         came = compiled(inputs) if compiled.finishes else compiled.play(inputs)
-        left, drawn = copies(touched), RandomState(inputs)
+        left, drawn = copies(touched), RandomState(inputs, own)
         random.restore()
         put_back(touched, before)
         outputs = self.recording(inputs)
         if compiled.finishes:
             outputs = capture.finish(outputs)
-        if drawn == RandomState(inputs) and matches([*outputs, *touched], [*came, *left], before):
+        if drawn == RandomState(inputs, own) and matches(
+            [*outputs, *touched], [*came, *left], before
+        ):
             self.compiled = compiled
         else:
             capture.compiler = None
             log.warning("Not compiling, somewhat slower: compiled, its numbers differ.")
         return outputs if compiled.finishes else capture.finish(outputs)
+
+
+def _once(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return list({id(tensor): tensor for tensor in tensors}.values())

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
+from pyrovae.step.effects import Undo, changed_inputs, has_effect, shape_of_values
 from pyrovae.step.playback import playback
 from pyrovae.step.random_state import RandomState, other_randomness
 
@@ -44,18 +45,26 @@ class Recording:
 
     Args:
         graph: takes the inputs and then the constants.
-        constants: tensors that the program took from elsewhere; they are read anew at every play.
+        constants: tensors that the program took from elsewhere, which are read anew at every play, and
+            random generators of its own.
     """
 
     def __init__(self, graph: fx.GraphModule, constants: Sequence[Tensor]) -> None:
         self.graph = graph
         self.constants = list(constants)
+        self.generators = [g for g in self.constants if isinstance(g, torch.Generator)]
+        self._changed = changed_inputs(graph.graph)
         self._forward: Callable[..., Outputs] = playback(graph.graph)
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
         """Run the graph; inputs that the program changed in place are changed in place."""
         with torch.no_grad():
             return self._forward(*inputs, *self.constants)
+
+    def changed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Those of the inputs and the constants that a play changes in place."""
+        tensors = [*inputs, *self.constants]
+        return [tensors[number] for number in self._changed]
 
     @property
     def gives(self) -> list[bool]:
@@ -98,21 +107,26 @@ def _record(
     results: list[Outputs] = []
 
     def recorded(*_: Tensor) -> Outputs:
-        with _ValuesStayTensors():
+        with _ValuesStayTensors(), changes:
             results.append(function())
         return results[-1]
 
     before = RandomState(inputs)
     copies = [tensor.clone() for tensor in state]
-    others = other_randomness()
+    others, changes = other_randomness(), Undo()
     try:
-        # Checks of values are data-dependent control flow; the eager step before this one made them.
+        # Checks of values are data-dependent control flow: none are made of the values of this call, and
+        # none when it is played.
         with pyro.validation_enabled(False), _no_search_for_nan():
             graph = make_fx(recorded)(*inputs)
         if others != other_randomness():
             raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
+        operation = shape_of_values(graph.graph)
+        if operation is not None:
+            raise CannotRecordError(f"the values of a tensor determine a shape ({operation})")
     except Exception as error:
         before.restore()
+        changes.undo()
         with torch.no_grad():
             for tensor, copy in zip(state, copies, strict=True):
                 tensor.copy_(copy)
@@ -130,7 +144,7 @@ def tidy(module: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]]:
     """
     graph = module.graph
     for node in reversed(list(graph.nodes)):
-        if node.op in ("call_function", "get_attr") and not node.users and not _has_effect(node):
+        if node.op in ("call_function", "get_attr") and not node.users and not has_effect(node):
             graph.erase_node(node)
     elsewhere: dict[str, fx.Node] = {}
     last = [node for node in graph.nodes if node.op == "placeholder"][-1]
@@ -145,12 +159,6 @@ def tidy(module: fx.GraphModule) -> tuple[fx.GraphModule, list[Tensor]]:
     graph.set_codegen(fx.graph.CodeGen())
     module.recompile()
     return module, [getattr(module, name) for name in elsewhere]
-
-
-def _has_effect(node: fx.Node) -> bool:
-    if node.op == "get_attr" or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    return node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 _LEAVES_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist)

@@ -1,5 +1,6 @@
 """A recorded step is the step itself, to the bit, for every part of the package and for other people's."""
 
+import ctypes
 import functools
 import logging
 import random
@@ -475,22 +476,15 @@ def leaves_torch():
     return model, encoder(2)
 
 
-class _Hidden:
-    """Something whose contents nobody can see from outside."""
-
-    __slots__ = ("scale",)
-
-
 def changes_behind_the_scenes():
-    hidden = _Hidden()
-    hidden.scale = 1.0
+    hidden = ctypes.c_double(1.0)  # whose contents nobody can see from outside
     decoder = nn.Linear(2, D)
 
     def model(x):
-        hidden.scale += 0.1
+        hidden.value += 0.1
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(decoder(z), hidden.scale).to_event(1), obs=x)
+            pyro.sample("x", dist.Normal(decoder(z), hidden.value).to_event(1), obs=x)
 
     return model, encoder(2)
 
