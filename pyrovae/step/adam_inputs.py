@@ -111,6 +111,7 @@ class AdamInputs:
         here: Mapping[Tensor, Tensor],
         gradients: Mapping[Tensor, Tensor],
         inputs: Iterator[Tensor],
+        applied: Tensor,
     ) -> None:
         """One step in plain operations, for a graph that is to be compiled.
 
@@ -118,6 +119,7 @@ class AdamInputs:
             here: the input that stands for each parameter.
             gradients: of each.
             inputs: those that stand for ``tensors``.
+            applied: (), whether to; everything stays as it is if not.
         """
         count = len(self.parameters)
         corrected, settings = next(inputs).unbind(), next(inputs).unbind()
@@ -127,10 +129,14 @@ class AdamInputs:
             size, root = corrected[n].unbind()
             if not self._on_host:
                 size, root = corrections(lr, (beta1, beta2), steps[n].double() + 1)
-            steps[n].add_(1)
+            steps[n].add_(applied.to(steps[n].dtype))
             dtype = torch.float64 if p.dtype == torch.float64 else torch.float32
             numbers = [number.to(dtype) for number in (size, root, beta2, *rest)]
-            _move(self._formulas[n], numbers, here[p], gradients[p], averages[n], squares[n])
+            kept = [here[p], averages[n], squares[n]]
+            for tensor, now in zip(
+                kept, _moved(self._formulas[n], numbers, gradients[p], *kept), strict=True
+            ):
+                tensor.copy_(torch.where(applied, now, tensor))
 
 
 def counts_on_host(groups: Sequence[AdamGroup]) -> bool:
@@ -145,15 +151,15 @@ def _numbers(group: AdamGroup) -> list[float]:
     return [group.lr, beta1, beta2, 1 - beta1, 1 - beta2, group.eps, decay]
 
 
-def _move(
+def _moved(
     formula: Formula,
     numbers: Sequence[Tensor],
-    p: Tensor,
     gradient: Tensor,
+    p: Tensor,
     average: Tensor,
     square: Tensor,
-) -> None:
-    r"""Move a parameter in place.
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""A parameter and its averages after a step.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2,
               \quad \theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}
@@ -166,9 +172,9 @@ def _move(
     if formula.maximize:
         gradient = -gradient
     if formula.decays and formula.decoupled:
-        p.sub_(decay * p)
+        p = p - decay * p
     elif formula.decays:
         gradient = gradient + decay * p
-    average.copy_(average + rest1 * (gradient - average))
-    square.copy_(beta2 * square + rest2 * gradient * gradient)
-    p.sub_(size * average / (square.sqrt() * root + eps))
+    average = average + rest1 * (gradient - average)
+    square = beta2 * square + rest2 * gradient * gradient
+    return p - size * average / (square.sqrt() * root + eps), average, square

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,17 @@ def put_back(tensors: Sequence[Tensor], numbers: Sequence[Tensor]) -> None:
     """Give tensors the numbers of others, in place."""
     for tensor, copy in zip(tensors, numbers, strict=True):
         tensor.copy_(copy)
+
+
+def sound(outputs: Sequence[Tensor | None], *, wait: bool = False) -> bool:
+    """Whether the first result, a loss, is finite; on an accelerator to ask is to wait, and it counts as so.
+
+    Example:
+        >>> sound([torch.tensor(1.0)]), sound([torch.tensor(math.inf)])
+        (True, False)
+    """
+    loss = outputs[0]
+    return loss is None or not (loss.is_cpu or wait) or math.isfinite(loss.item())
 
 
 def same_numbers(expected: Sequence[Tensor | None], came: Sequence[Tensor | None]) -> bool:

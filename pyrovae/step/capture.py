@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from pyrovae.densities.missing import known_missing
+from pyrovae.step.agreement import sound
 from pyrovae.step.call_arguments import Arguments, Signature
 from pyrovae.step.loss_and_gradients import Stored
 from pyrovae.step.played import Compiled, Played
@@ -17,6 +19,7 @@ from pyrovae.step.policy import Policy
 from pyrovae.step.python_state import PythonState
 from pyrovae.step.recording import (
     CannotRecordError,
+    NotFiniteError,
     Outputs,
     ParametersChangedError,
     Recording,
@@ -28,14 +31,21 @@ log = logging.getLogger("pyrovae")
 
 Function = Callable[[tuple[Any, ...], dict[str, Any]], Outputs]
 MOST_RECORDINGS = 16
+MOST_ATTEMPTS = 3  # at calls of one kind whose loss is not a number
 
 
 class Capture:
     """A function that is recorded at its first call with arguments of a kind, then played back.
 
     A recording is played back only for arguments of the same shapes, types and constants, and while
-    everything the programs read besides (attributes, closures, globals, modes) is as it was. It is held
-    against the function itself, on the same random numbers, at plays 1, 10, 100 and so on.
+    what the programs read besides is as it was, as far as `PythonState` finds it: attributes, closures,
+    globals, classes, modes. What it finds and cannot watch is refused. Against the rest a recording,
+    compiled or not, is held against the function itself at plays 1, 10, 100 and so on, on the same random
+    numbers; in between, a change of what nobody can see goes unnoticed.
+
+    Values are not validated as it is played. A loss that is not finite is therefore not applied: the
+    function itself is run, which may raise. On an accelerator, where to look at the loss is to wait for
+    it, that is so only for a compiled step with Adam, which leaves everything as it is by itself.
 
     Args:
         function: called with positional arguments and keyword arguments; returns tensors.
@@ -65,10 +75,12 @@ class Capture:
         self.policy = policy
         self.places = places
         self.finish = finish
+        self.trains = finish is not list
         self.compiler = compiler
         self.refused: str | None = None
         self._found = [container[key] for container, key in places]
         self._said: set[str] = set()
+        self._not_finite: Counter[Any] = Counter()
         self.made = 0  # recordings
         self._known: list[tuple[PythonState, dict[Any, Played]]] = []
         self._last: tuple[Signature, PythonState, Played] | None = None
@@ -82,10 +94,11 @@ class Capture:
         if self._last is not None:
             signature, state, latest = self._last
             tensors = signature.tensors(args, kwargs)
-            if tensors is not None and state.holds() and latest.ready():
-                return latest.quickly(self, tensors)
+            if tensors is not None and state.holds() and latest.ready() and not latest.due():
+                outputs = latest.quickly(self, tensors)
+                return self.in_python(args, kwargs) if outputs is None else outputs
         if self.refused is not None:
-            return self.finish(self.function(args, kwargs))
+            return self.in_python(args, kwargs)
         try:
             arguments = Arguments(args, kwargs)
             if not self.made and not self.policy.worth_recording(arguments.key):
@@ -94,11 +107,15 @@ class Capture:
             if played is not None:
                 self._last = (Signature(arguments), self._known[0][0], played)
                 return played(self, arguments)
-            if self.policy.worth_recording(arguments.key):
+            tried = self._not_finite[arguments.key]
+            if self.policy.worth_recording(arguments.key) and tried < MOST_ATTEMPTS:
                 return self.finish(self._record(arguments))
             return self._timed(arguments)
         except ParametersChangedError:
             raise
+        except NotFiniteError:
+            self._not_finite[arguments.key] += 1
+            return self.in_python(args, kwargs)
         except CannotRecordError as error:
             outputs = self.function(args, kwargs)  # if it fails too, recording it was not at fault
             self.refuse(str(error))
@@ -116,8 +133,22 @@ class Capture:
         batches = [tensors for tensors in found if tensors is not None]
         if len(batches) < len(calls) or not state.holds() or not latest.ready():
             return None
-        self.policy.taken += len(calls)
-        return latest.compiled.many(self.state, batches)  # type: ignore[union-attr]
+        if latest.due(len(calls)):
+            return None
+        losses: list[Any] = latest.compiled.many(self.state, batches)  # type: ignore[union-attr]
+        self.policy.taken += len(losses)
+        latest.plays += len(losses)
+        if self.trains and not sound(losses[-1:]):
+            # It stopped there, and applied nothing of it.
+            losses[-1:] = self.in_python(*calls[len(losses) - 1])
+        rest = calls[len(losses) :]
+        if rest:
+            losses += self.many(rest) or [self(*call)[0] for call in rest]
+        return losses
+
+    def in_python(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+        """Run the function itself."""
+        return self.finish(self.function(args, kwargs))
 
     @property
     def compiled(self) -> int:
@@ -131,7 +162,7 @@ class Capture:
         if around not in self._said and self.refused is None:
             self._said.add(around)
             log.warning("Running steps in Python, slower: they are taken inside %s.", around)
-        return self.finish(self.function(args, kwargs))
+        return self.in_python(args, kwargs)
 
     def _timed(self, arguments: Arguments) -> Outputs:
         began = time.perf_counter()
@@ -172,6 +203,7 @@ class Capture:
                 lambda: self.function(*arguments.rebuilt(tensors)),
                 [*self.state, *tensors],
                 self.changeable,
+                finite=self.trains,
             )
         if not state.holds():
             now = PythonState(self.programs, self.places)

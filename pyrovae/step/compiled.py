@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae.step.adam import AdamGroup
 from pyrovae.step.adam_inputs import AdamInputs
+from pyrovae.step.agreement import sound
 from pyrovae.step.cuda_graph import InOneGraph
 from pyrovae.step.lowering import Compiled, lower
 from pyrovae.step.recording import Outputs, Recording
@@ -90,6 +91,8 @@ class CompiledStep:
             for corrections, batch in zip(self._adam.ahead(len(batches)), batches, strict=True):
                 kept[place] = corrections
                 losses.append(self._compiled([*state, *batch, *kept])[0])
+                if not sound(losses[-1:]):
+                    break
         self.update.noticed()
         return losses
 
@@ -151,11 +154,14 @@ class CompiledStep:
         if self.update.clip_norm is not None:
             dense, rows = clipped(dense, rows, self.update.clip_norm)
         rest = iter(tensors[count:])
-        self._adam.move(here, dense, rest)
-        self._move_rows(here, rows, rest)
+        applied = outputs[0].isfinite()
+        self._adam.move(here, dense, rest, applied)
+        self._move_rows(here, rows, rest, applied)
         return [outputs[0]]
 
-    def _move_rows(self, here: dict[Tensor, Tensor], rows: Rows, rest: Iterator[Tensor]) -> None:
+    def _move_rows(
+        self, here: dict[Tensor, Tensor], rows: Rows, rest: Iterator[Tensor], applied: Tensor
+    ) -> None:
         settings = list(islice(rest, len(self._tables)))
         for table, numbers in zip(self._tables, settings, strict=True):
             memory = Memory(*islice(rest, len(Memory._fields)))
@@ -163,7 +169,7 @@ class CompiledStep:
                 index, gradient = rows[table.table]
                 lr, beta1, beta2, eps = numbers.unbind()
                 now = Settings(lr, (beta1, beta2), eps)
-                update_rows(here[table.table], index, gradient, memory, now)
+                update_rows(here[table.table], index, gradient, memory, now, applied)
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:

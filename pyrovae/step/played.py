@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from pyrovae.step.agreement import copies, matches, put_back, same_numbers
+from pyrovae.step.agreement import copies, matches, put_back, same_numbers, sound
 from pyrovae.step.call_arguments import Arguments
 from pyrovae.step.lowering import CannotCompileError
 from pyrovae.step.random_state import RandomState
@@ -66,25 +66,52 @@ class Played:
             self.compiled = None
         return self.compiled is not None
 
-    def quickly(self, capture: Capture, tensors: list[Tensor]) -> Outputs:
-        """Run what is compiled."""
-        return self.compiled([*capture.state, *tensors])  # type: ignore[misc]
+    def due(self, calls: int = 1) -> bool:
+        """Whether one of so many next calls is to be held against the function itself."""
+        return self.plays + calls >= self.next_check
+
+    def quickly(self, capture: Capture, tensors: list[Tensor]) -> Outputs | None:
+        """Run what is compiled; None if the loss is not a number, and nothing was applied."""
+        self.plays += 1
+        compiled: Compiled = self.compiled  # type: ignore[assignment]
+        inputs = [*capture.state, *tensors]
+        outputs = compiled(inputs) if compiled.finishes else compiled.play(inputs)
+        if capture.trains and not sound(outputs):
+            return None
+        return outputs if compiled.finishes else capture.finish(outputs)
 
     def __call__(self, capture: Capture, arguments: Arguments) -> Outputs:
         """Run what is compiled, or play; now and then the function itself as well."""
-        if self.ready():
-            return self.quickly(capture, arguments.tensors)
         inputs = [*capture.state, *arguments.tensors]
-        self.plays += 1
-        if self.plays >= self.next_check:
+        if self.due():
+            self.plays += 1
             self.next_check *= 10
             return capture.finish(self._check(capture, arguments, inputs))
+        if self.ready():
+            outputs = self.quickly(capture, arguments.tensors)
+            return (
+                capture.in_python(arguments.args, arguments.kwargs) if outputs is None else outputs
+            )
+        self.plays += 1
         if capture.compiler is not None and capture.policy.worth_compiling(arguments.key):
             return self._compile(capture, arguments, inputs)
         began = time.perf_counter()
-        outputs = capture.finish(self.recording(inputs))
+        outputs = capture.finish(self._play(capture, arguments, inputs))
         capture.policy.played(arguments.key, time.perf_counter() - began)
         return outputs
+
+    def _play(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
+        """Play; where the loss is not a number, let the program itself say so, or go on as it would."""
+        if not (capture.trains and inputs[0].is_cpu):
+            return self.recording(inputs)
+        changed = self.recording.changed(inputs)
+        random, before = RandomState((), self.recording.generators), copies(changed)
+        outputs = self.recording(inputs)
+        if sound(outputs):
+            return outputs
+        random.restore()
+        put_back(changed, before)
+        return capture.function(arguments.args, arguments.kwargs)
 
     def _check(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
         """Play, and run the function itself on the same random numbers; its results are returned."""
@@ -100,15 +127,25 @@ class Played:
         return outputs
 
     def _compile(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
-        """Compile, and take one step both ways; a compiled function that does something else is dropped."""
+        """Compile, and take one step both ways; a compiled function that does something else is dropped.
+
+        A loss that is not a number compares with nothing: then the next call compiles.
+        """
+        touched = _once([*capture.state, *self.recording.changed(inputs)])
+        own = self.recording.generators
+        random, before = RandomState(inputs, own), copies(touched)
+        unfit = capture.trains and not sound(self.recording(inputs), wait=True)
+        random.restore()
+        put_back(touched, before)
+        if unfit:
+            return capture.finish(self._play(capture, arguments, inputs))
         try:
             compiled: Compiled = capture.compiler(self.recording, inputs)  # type: ignore[misc]
         except CannotCompileError as error:
             capture.compiler = None
             log.warning("Not compiling, somewhat slower: %s.", error)
             return capture.finish(self.recording(inputs))
-        touched = _once([*capture.state, *self.recording.changed(inputs), *compiled.touched])
-        own = self.recording.generators
+        touched = _once([*touched, *compiled.touched])
         random, before = RandomState(inputs, own), copies(touched)
         came = compiled(inputs) if compiled.finishes else compiled.play(inputs)
         left, drawn = copies(touched), RandomState(inputs, own)

@@ -110,7 +110,7 @@ def _same(here: Any, there: Any) -> bool:
         return bool(here == there)
     if isinstance(here, types.FunctionType):
         return here.__code__ is there.__code__
+    if isinstance(here, tuple):
+        return len(here) == len(there) and all(map(_same, here, there))
     # What is in them is compared by itself.
-    return isinstance(here, (dict, list, tuple, deque, pyro.plate, *PACKED)) or is_plain_object(
-        here
-    )
+    return isinstance(here, (dict, list, deque, pyro.plate, *PACKED)) or is_plain_object(here)

@@ -63,8 +63,12 @@ class PythonWalk:
             return
         elif isinstance(value, dict | types.MappingProxyType):
             self._container(value, value.items(), depth)
-        elif isinstance(value, list | tuple | deque):
+        elif isinstance(value, list | deque):
             self._container(value, enumerate(value), depth)
+        elif isinstance(value, tuple):  # which cannot change, but what is in it can
+            for number, part in enumerate(value):
+                self._note(number, part)
+                self.visit(part, depth + 1)
         elif isinstance(value, PACKED):
             if is_small(value):
                 self.packs.append(value)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx
 from torch.overrides import TorchFunctionMode
 
+from pyrovae.step.agreement import sound
 from pyrovae.step.effects import Undo, changed_inputs, has_effect, shape_of_values
 from pyrovae.step.playback import playback
 from pyrovae.step.random_state import RandomState, other_randomness
@@ -30,6 +31,10 @@ ATTEMPTS = 5
 
 class CannotRecordError(Exception):
     """The program cannot become a graph; the message says why."""
+
+
+class NotFiniteError(CannotRecordError):
+    """The loss of this very call is not a number, of which the program itself may have something to say."""
 
 
 class OtherRandomnessError(CannotRecordError):
@@ -74,7 +79,11 @@ class Recording:
 
 
 def record(
-    function: Callable[[], Outputs], inputs: Sequence[Tensor], state: Sequence[Tensor]
+    function: Callable[[], Outputs],
+    inputs: Sequence[Tensor],
+    state: Sequence[Tensor],
+    *,
+    finite: bool = False,
 ) -> tuple[Recording, Outputs]:
     """Run ``function`` once, and write down what it does to tensors.
 
@@ -82,6 +91,7 @@ def record(
         function: takes the very tensors in ``inputs`` from its surroundings, and returns tensors.
         inputs: the tensors that may hold other numbers the next time.
         state: those of them that the function may change in place, to be put back if it fails.
+        finite: whether the first result must be finite.
 
     Returns:
         The recording, and what ``function`` returned.
@@ -91,16 +101,16 @@ def record(
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return _record(function, inputs, state)
+            return _record(function, inputs, state, finite)
         except OtherRandomnessError:
             if threading.active_count() == 1:
                 raise
             # Another thread may have drawn them, such as the heartbeat of a cluster's worker.
-    return _record(function, inputs, state)
+    return _record(function, inputs, state, finite)
 
 
 def _record(
-    function: Callable[[], Outputs], inputs: Sequence[Tensor], state: Sequence[Tensor]
+    function: Callable[[], Outputs], inputs: Sequence[Tensor], state: Sequence[Tensor], finite: bool
 ) -> tuple[Recording, Outputs]:
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -121,6 +131,8 @@ def _record(
             graph = make_fx(recorded)(*inputs)
         if others != other_randomness():
             raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
+        if finite and not sound(results[-1], wait=True):
+            raise NotFiniteError("its loss is not a number")
         operation = shape_of_values(graph.graph)
         if operation is not None:
             raise CannotRecordError(f"the values of a tensor determine a shape ({operation})")

@@ -143,7 +143,12 @@ class RowAdam:
 
 
 def update_rows(
-    table: Tensor, index: Tensor | None, gradient: Tensor, memory: Memory, settings: Settings
+    table: Tensor,
+    index: Tensor | None,
+    gradient: Tensor,
+    memory: Memory,
+    settings: Settings,
+    applied: Tensor | None = None,
 ) -> None:
     """One step of Adam for some rows, in plain operations, in place.
 
@@ -155,25 +160,29 @@ def update_rows(
         gradient: (B, ...), the gradient of each; those of one row are added up.
         memory: of the table.
         settings: of Adam.
+        applied: (), whether to; everything stays as it is if not.
     """
+    kept = (table.detach(), memory.average, memory.square, memory.steps)
     if index is None:
-        rows, average, square, steps = _moved(
-            table.detach(), gradient, memory.average, memory.square, memory.steps, settings
-        )
-        table.copy_(rows)
-        memory.average.copy_(average)
-        memory.square.copy_(square)
-        memory.steps.copy_(steps)
+        moved = _moved(kept[0], gradient, kept[1], kept[2], kept[3], settings)
+        for tensor, values in zip(kept, _if(applied, moved, kept), strict=True):
+            tensor.copy_(values)
         return
     # All repetitions of a row find the same place, and there the sum of their gradients.
     memory.places.index_copy_(0, index, torch.arange(len(index), device=index.device))
     place = memory.places.index_select(0, index)
     total = torch.zeros_like(gradient).index_add(0, place, gradient).index_select(0, place)
-    kept = (table.detach(), memory.average, memory.square, memory.steps)
-    rows, average, square, steps = (tensor.index_select(0, index) for tensor in kept)
+    here = [tensor.index_select(0, index) for tensor in kept]
+    rows, average, square, steps = here
     moved = _moved(rows, total, average, square, steps, settings)
-    for tensor, values in zip(kept, moved, strict=True):
+    for tensor, values in zip(kept, _if(applied, moved, here), strict=True):
         tensor.index_copy_(0, index, values)
+
+
+def _if(applied: Tensor | None, new: Sequence[Tensor], old: Sequence[Tensor]) -> Sequence[Tensor]:
+    if applied is None:
+        return new
+    return [torch.where(applied, one, other) for one, other in zip(new, old, strict=True)]
 
 
 def _moved(

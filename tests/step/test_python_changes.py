@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import ctypes
 import functools
 import itertools
 import random
@@ -175,6 +176,7 @@ CHANGES = {
     "variable in __call__": (Plain, set_variable),
     "variable of a module": (FromModule, lambda model: setattr(SETTINGS, "weight", 0.1)),
     "attribute of another class": (FromOtherClass, lambda model: setattr(Settings, "weight", 0.1)),
+    "tuple": (lambda: FromArray((1.0,)), lambda model: setattr(model, "held", (0.1,))),
     "set": (lambda: FromSet(set()), lambda model: model.held.add("less")),
     "array": (lambda: FromArray(np.ones(1)), lambda model: model.held.fill(0.1)),
     "deque": (lambda: FromArray(collections.deque([1.0])), lambda model: model.held.insert(0, 0.1)),
@@ -218,7 +220,7 @@ def train(make, change, level, count=12, at=5):
     for n in range(count):
         if n == at:
             change(model)
-        svi.step(X[n])
+        svi.step(X[n % len(X)])
     return [p.detach() for p in parameters], svi._capture
 
 
@@ -310,3 +312,28 @@ def test_watching_costs_little(settings):
     state = PythonState([FromHelper(), Guide(), Trace_ELBO()])
     assert state.holds()
     assert len(state._values) < 60
+
+
+def test_a_tuple_of_the_same_numbers_is_no_change(settings):
+    def again(model):
+        model.held = (1.0, tuple(model.held[1]))
+
+    _, capture = train(lambda: FromArray((1.0, (2.0, 3.0))), again, "traced")
+    assert capture.made == 1
+
+
+def test_what_nobody_sees_ends_a_compiled_step_at_the_next_check(settings):
+    hidden = ctypes.c_double(1.0)
+
+    class FromHidden(Model):
+        def weight(self):
+            return hidden.value
+
+    def change(model):
+        hidden.value *= 0.1
+
+    for count, noticed in ((11, False), (12, True)):  # looked at in the steps 3, 12, 102 and so on
+        hidden.value = 1.0
+        _, capture = train(FromHidden, change, "compiled", count)
+        assert (capture.refused is not None) == noticed
+    assert "its numbers differ" in capture.refused
