@@ -37,6 +37,10 @@ class SVI:
     own parameters, whatever their names, and Pyro's global store is left alone. The arguments are attributes
     too: one that is assigned holds from the next step on.
 
+    Pyro validates values in steps that run the programs, not in those played back. Of these, one whose loss
+    is not finite is not applied but taken in Python, which raises or goes on as ever. On an accelerator
+    nobody waits for the loss: a compiled step with Adam then changes nothing, any other is applied.
+
     Args:
         model: p(x, z), a Pyro program.
         guide: q(z | x), a Pyro program.
