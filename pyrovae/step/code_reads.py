@@ -30,7 +30,7 @@ def reads(code: types.CodeType) -> Reads:
 
     Example:
         >>> step = 3
-        >>> sorted(reads((lambda x: [x.shape + step for _ in x]).__code__).names)
+        >>> sorted(reads((lambda x: x.shape + step).__code__).names)
         ['shape', 'step']
     """
     variables: set[str] = set()
