@@ -196,10 +196,6 @@ class SVI:
         with torch.no_grad(), own_parameters(self.model, self.guide):
             return float(self.loss.loss(self.model, self.guide, *args, **kwargs))
 
-    @property
-    def _leaves(self) -> list[Tensor]:
-        return self._function.leaves
-
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A step that runs the programs, and shows which parameters they use."""
         function = self._function
@@ -243,12 +239,12 @@ class SVI:
 
     def _finish(self, outputs: Outputs) -> Outputs:
         if self._update is not None:
-            with names_known(self.optim, self._leaves, self.model, self.guide):
-                self._update(self._leaves, outputs[1:])
+            with names_known(self.optim, self._function.leaves, self.model, self.guide):
+                self._update(self._function.leaves, outputs[1:])
         return outputs[:1]
 
     def _compile(self, recording: Recording, inputs: Sequence[Tensor]) -> CompiledStep:
         if self._update is None:
             raise CannotCompileError("there is no optimizer yet")
         arguments = 0 if self._capture is None else len(self._capture.state)
-        return CompiledStep(recording, self._leaves, self._update, inputs, arguments)
+        return CompiledStep(recording, self._function.leaves, self._update, inputs, arguments)

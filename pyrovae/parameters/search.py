@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
+
+from pyrovae.parameters.code_reads import reads
 
 # Found often, and without modules: told by their exact type, since a search is made at every step.
 _ATOMS = frozenset(
@@ -85,14 +87,8 @@ def _of_function(function: types.FunctionType) -> Iterator[Any]:
         except ValueError:  # not filled yet
             continue
     yield from (function.__defaults__, function.__kwdefaults__)
-    for name in _names(function.__code__):
+    for name in sorted(reads(function.__code__).variables):
         yield function.__globals__.get(name)
-
-
-def _names(code: types.CodeType) -> Iterable[str]:
-    """The names in some code, and in the functions and comprehensions inside of it."""
-    inside = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return dict.fromkeys([*code.co_names, *(name for part in inside for name in _names(part))])
 
 
 def _is_others(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.step.code_reads import is_plain_object
+from pyrovae.parameters.code_reads import is_plain_object
 
 PACKED = (set, bytearray, np.ndarray, array.array)
 LARGEST = 1024  # items that are compared before every step

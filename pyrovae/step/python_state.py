@@ -18,8 +18,8 @@ from pyro.infer import ELBO
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from pyrovae.parameters.code_reads import is_plain_object
 from pyrovae.programs import modules_of
-from pyrovae.step.code_reads import is_plain_object
 from pyrovae.step.packed import PACKED, packed
 from pyrovae.step.python_walk import ATOMS, PythonWalk
 from pyrovae.step.recording import CannotRecordError

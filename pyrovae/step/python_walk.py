@@ -12,7 +12,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyrovae.step.code_reads import (
+from pyrovae.parameters.code_reads import (
     function_of,
     is_others,
     is_plain_object,
@@ -193,8 +193,8 @@ class PythonWalk:
     def _function(self, function: types.FunctionType, depth: int) -> None:
         if is_others(function):
             return
-        code = function.__code__
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        body = function.__code__
+        for name, cell in zip(body.co_freevars, function.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
             except ValueError:  # not filled yet
@@ -207,8 +207,8 @@ class PythonWalk:
         if is_trusted(function):
             return
         self._container(vars(function), vars(function).items(), depth)
-        self.named |= reads(code).names
-        for name in sorted(reads(code).variables & function.__globals__.keys()):
+        self.named |= reads(body).names
+        for name in sorted(reads(body).variables & function.__globals__.keys()):
             self._variable(function.__globals__, name, depth)
         for module in modules_imported(function):
             self.visit(module, depth)

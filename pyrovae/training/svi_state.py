@@ -34,7 +34,7 @@ class Remembering(Protocol):
 
 def stored_parameters(svi: SVI) -> dict[str, Tensor]:
     """The parameters in Pyro's store, unconstrained, that the steps so far have trained, by name."""
-    trained = {id(leaf) for leaf in svi._leaves}
+    trained = {id(leaf) for leaf in svi._function.leaves}
     store = pyro.get_param_store()._params
     return {name: leaf for name, leaf in store.items() if id(leaf) in trained}
 

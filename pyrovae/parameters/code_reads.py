@@ -25,7 +25,7 @@ class Reads(NamedTuple):
 
 
 @functools.lru_cache(4096)
-def reads(code: types.CodeType) -> Reads:
+def reads(body: types.CodeType) -> Reads:
     """What some code and the functions that it defines name.
 
     Example:
@@ -36,7 +36,7 @@ def reads(code: types.CodeType) -> Reads:
     variables: set[str] = set()
     imported: set[str] = set()
     names: set[str] = set()
-    for part in _with_nested(code):
+    for part in _with_nested(body):
         names.update(part.co_names, part.co_freevars, filter(_is_name, part.co_consts))
         for instruction in dis.get_instructions(part):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -52,8 +52,9 @@ def modules_imported(function: types.FunctionType) -> list[types.ModuleType]:
     found = []
     for name in sorted(reads(function.__code__).imported):
         for full in (name, f"{package}.{name}".strip(".")):  # which may be relative
-            if isinstance(sys.modules.get(full), types.ModuleType):
-                found.append(sys.modules[full])
+            module = sys.modules.get(full)
+            if isinstance(module, types.ModuleType):
+                found.append(module)
     return found
 
 
@@ -106,9 +107,9 @@ def _package(value: Any) -> str:
     return str(name).partition(".")[0]
 
 
-def _with_nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
+def _with_nested(body: types.CodeType) -> Iterator[types.CodeType]:
+    yield body
+    for constant in body.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _with_nested(constant)
 
