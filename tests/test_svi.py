@@ -75,7 +75,7 @@ def train(make, loss, level, count=100, *, optim=ADAM, change=None, **options):
             change(n, svi)
         extra = {} if make is noisy else {"index": index, "size": N}
         losses.append(svi.step(X[index].double(), **extra))
-    return [leaf.detach().clone() for leaf in svi._leaves], losses, svi
+    return [leaf.detach().clone() for leaf in svi._function.leaves], losses, svi
 
 
 def assert_compiled_agrees(make, loss, **options):

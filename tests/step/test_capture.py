@@ -36,7 +36,7 @@ def steps(make, loss, batches, level, *, optim=ADAM, **options):
     )
     torch.manual_seed(1)
     losses = [svi.step(*args, **kwargs) for args, kwargs in batches]
-    return [leaf.detach().clone() for leaf in svi._leaves], losses, svi
+    return [leaf.detach().clone() for leaf in svi._function.leaves], losses, svi
 
 
 def rows(count):
