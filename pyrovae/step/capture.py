@@ -122,7 +122,7 @@ class Capture:
             return self.finish(outputs)
 
     def many(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Tensor] | None:
-        """Call after call, where all are of the last kind and compiled; None where they are not.
+        """Call after call, where all are of the last kind and compiled whole; None where they are not.
 
         Between two of them nobody has a chance to change anything, so that is looked at once.
         """
@@ -133,9 +133,11 @@ class Capture:
         batches = [tensors for tensors in found if tensors is not None]
         if len(batches) < len(calls) or not state.holds() or not latest.ready():
             return None
-        if latest.due(len(calls)):
+        compiled: Compiled = latest.compiled  # type: ignore[assignment]
+        # What is done with gradients in Python must first see whether the loss is finite.
+        if not compiled.finishes or latest.due(len(calls)):
             return None
-        losses: list[Any] = latest.compiled.many(self.state, batches)  # type: ignore[union-attr]
+        losses: list[Any] = compiled.many(self.state, batches)
         self.policy.taken += len(losses)
         latest.plays += len(losses)
         if self.trains and not sound(losses[-1:]):
@@ -166,7 +168,7 @@ class Capture:
 
     def _timed(self, arguments: Arguments) -> Outputs:
         began = time.perf_counter()
-        outputs = self.finish(self.function(arguments.args, arguments.kwargs))
+        outputs = self.in_python(arguments.args, arguments.kwargs)
         self.policy.took(arguments.key, time.perf_counter() - began)
         return outputs
 

@@ -66,13 +66,10 @@ class CompiledStep:
         self._compiled = compiled
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
-        """Take the step, and return the loss before it."""
+        """Take the step, and return the loss before it, where Adam is part of the code."""
         outputs = self.play(inputs)
-        if self.finishes:
-            self.update.noticed()
-        else:
-            self.update(self.parameters, outputs[1:])
-        return outputs[:1]
+        self.update.noticed()
+        return outputs
 
     def play(self, inputs: Sequence[Tensor]) -> Outputs:
         """Run what is compiled."""
@@ -81,10 +78,10 @@ class CompiledStep:
             return list(self._compiled([*inputs, *self._kept]))
 
     def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Take a step with each batch, with as little as can be between two; the losses before them."""
-        if not self.finishes:
-            each: list[Any] = [self([*state, *batch])[0] for batch in batches]
-            return each
+        """Take a step with each batch, with as little as can be between two; the losses before them.
+
+        It stops at a loss that is not finite, of which nothing was applied.
+        """
         kept, place = list(self._kept), len(self.recording.constants)
         losses: list[Any] = []
         with torch.no_grad():

@@ -108,6 +108,22 @@ def test_a_bad_batch_stops_many_steps_where_it_is():
     assert ends == [7.0, 7.0]
 
 
+def test_a_bad_batch_among_many_steps_does_not_reach_another_optimizer():
+    ends = []
+    for level in ("compiled", "eager"):
+        torch.manual_seed(0)
+        model, guide = Model(poisson), guides.Amortized(D, 2, hidden=(5,))
+        parameters = [*model.parameters(), *guide.parameters()]
+        svi = SVI(model, guide, torch.optim.SGD(parameters, lr=1e-4), Trace_ELBO(), level=level)
+        for x in COUNTS[:4]:
+            svi.step(x)
+        with pytest.raises(ValueError, match="constraint|support"):
+            svi.steps(with_one_bad(-1000.0, 3)[:6])
+        ends.append([p.detach() for p in parameters])
+    for compiled, eager in zip(*ends, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-6)
+
+
 def test_an_infinite_loss_that_nobody_minds_is_taken_as_in_python():
     def model(x):
         loc = pyro.param("loc", torch.tensor(0.5))
