@@ -19,9 +19,8 @@ class Reads(NamedTuple):
 
     variables: frozenset[str]  # of its module, read or not there
     imported: frozenset[str]  # modules that it imports as it runs
-    names: frozenset[
-        str
-    ]  # all of these, attributes, what it closes over, and texts that may name one
+    # All of these, attributes, what it closes over, and texts that may name one.
+    names: frozenset[str]
 
 
 @functools.lru_cache(4096)
@@ -58,10 +57,14 @@ def modules_imported(function: types.FunctionType) -> list[types.ModuleType]:
     return found
 
 
+def is_numerical(value: Any) -> bool:
+    """Whether a module, a class or a function is of torch, Pyro or NumPy, or built in."""
+    return _package(value) in _OTHERS
+
+
 def is_others(value: Any) -> bool:
-    """Whether a module, a class or a function is of torch, Pyro, NumPy or Python."""
-    package = _package(value)
-    return package in _OTHERS or package in sys.stdlib_module_names
+    """Whether it is of those, or of Python's library."""
+    return is_numerical(value) or _package(value) in sys.stdlib_module_names
 
 
 def is_trusted(value: Any) -> bool:
@@ -75,7 +78,7 @@ def is_plain_object(value: Any) -> bool:
         return False
     kind = type(value)
     # Distributions fill in attributes as they are read, and loggers as they are used.
-    if _package(kind) in _OTHERS or _package(kind) in ("logging", "threading"):
+    if is_numerical(kind) or _package(kind) in ("logging", "threading"):
         return False
     return hasattr(value, "__dict__") or bool(slots_of(kind))
 
@@ -100,6 +103,15 @@ def function_of(value: Any) -> types.FunctionType | None:
     elif isinstance(value, functools.cached_property):
         value = value.func
     return value if isinstance(value, types.FunctionType) else None
+
+
+def closed_over(function: types.FunctionType) -> Iterator[tuple[str, types.CellType, Any]]:
+    """Name, cell and value of each variable that a function closes over and that has a value."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell, cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
 
 
 def _package(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyrovae.parameters.code_reads import reads
+from pyrovae.parameters.code_reads import closed_over, is_numerical, reads
 
 # Found often, and without modules: told by their exact type, since a search is made at every step.
 _ATOMS = frozenset(
@@ -20,7 +20,6 @@ _ATOMS = frozenset(
 _COLLECTIONS = (list, tuple, set, frozenset)
 _TRANSPARENT = (*_COLLECTIONS, dict, functools.partial)
 _TYPES = (type, types.ModuleType)
-_OTHERS_CODE = ("torch", "pyro", "numpy", "builtins")
 _DEEPEST = 6  # functions and objects, one behind the other
 _LONGEST = 1000  # a longer collection holds data
 
@@ -70,7 +69,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, types.FunctionType):
         yield from _of_function(value)
-    elif not isinstance(value, _TYPES) and not _is_others(type(value)):
+    elif not isinstance(value, _TYPES) and not is_numerical(type(value)):
         yield from list(getattr(value, "__dict__", {}).values())
         yield vars(type(value)).get("__call__")
     wrapped = getattr(value, "__dict__", {}).get("__wrapped__")
@@ -79,17 +78,10 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _of_function(function: types.FunctionType) -> Iterator[Any]:
-    if _is_others(function):
+    if is_numerical(function):
         return
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
+    for _, _, value in closed_over(function):
+        yield value
     yield from (function.__defaults__, function.__kwdefaults__)
     for name in sorted(reads(function.__code__).variables):
         yield function.__globals__.get(name)
-
-
-def _is_others(value: Any) -> bool:
-    return str(value.__module__).partition(".")[0] in _OTHERS_CODE

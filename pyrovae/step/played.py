@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from pyrovae.step.agreement import copies, matches, put_back, same_numbers, sound
+from pyrovae.step.agreement import copies, matches, same_numbers, sound
 from pyrovae.step.call_arguments import Arguments
 from pyrovae.step.lowering import CannotCompileError
-from pyrovae.step.random_state import RandomState
+from pyrovae.step.random_state import Before, RandomState
 from pyrovae.step.recording import Outputs, Recording
 
 if TYPE_CHECKING:
@@ -105,22 +105,20 @@ class Played:
         if not (capture.trains and inputs[0].is_cpu):
             return self.recording(inputs)
         changed = self.recording.changed(inputs)
-        random, before = RandomState((), self.recording.generators), copies(changed)
+        before = Before(changed, generators=self.recording.generators)
         outputs = self.recording(inputs)
         if sound(outputs):
             return outputs
-        random.restore()
-        put_back(changed, before)
+        before.restore()
         return capture.function(arguments.args, arguments.kwargs)
 
     def _check(self, capture: Capture, arguments: Arguments, inputs: list[Tensor]) -> Outputs:
         """Play, and run the function itself on the same random numbers; its results are returned."""
         touched = _once([*capture.changeable, *self.recording.changed(inputs)])
-        random, before = RandomState(inputs, self.recording.generators), copies(touched)
+        before = Before(touched, inputs, self.recording.generators)
         played = self.recording(inputs)
         left = copies(touched)
-        random.restore()
-        put_back(touched, before)
+        before.restore()
         outputs = capture.function(arguments.args, arguments.kwargs)
         if not same_numbers([*outputs, *touched], [*played, *left]):
             capture.refuse("played back, its numbers differ from those of the program itself")
@@ -133,10 +131,9 @@ class Played:
         """
         touched = _once([*capture.state, *self.recording.changed(inputs)])
         own = self.recording.generators
-        random, before = RandomState(inputs, own), copies(touched)
+        before = Before(touched, inputs, own)
         unfit = capture.trains and not sound(self.recording(inputs), wait=True)
-        random.restore()
-        put_back(touched, before)
+        before.restore()
         if unfit:
             return capture.finish(self._play(capture, arguments, inputs))
         try:
@@ -146,16 +143,15 @@ class Played:
             log.warning("Not compiling, somewhat slower: %s.", error)
             return capture.finish(self.recording(inputs))
         touched = _once([*touched, *compiled.touched])
-        random, before = RandomState(inputs, own), copies(touched)
+        before = Before(touched, inputs, own)
         came = compiled(inputs) if compiled.finishes else compiled.play(inputs)
         left, drawn = copies(touched), RandomState(inputs, own)
-        random.restore()
-        put_back(touched, before)
+        before.restore()
         outputs = self.recording(inputs)
         if compiled.finishes:
             outputs = capture.finish(outputs)
         if drawn == RandomState(inputs, own) and matches(
-            [*outputs, *touched], [*came, *left], before
+            [*outputs, *touched], [*came, *left], before.numbers
         ):
             self.compiled = compiled
         else:

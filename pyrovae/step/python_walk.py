@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.parameters.code_reads import (
+    closed_over,
     function_of,
     is_others,
     is_plain_object,
@@ -193,12 +194,7 @@ class PythonWalk:
     def _function(self, function: types.FunctionType, depth: int) -> None:
         if is_others(function):
             return
-        body = function.__code__
-        for name, cell in zip(body.co_freevars, function.__closure__ or (), strict=True):
-            try:
-                value = cell.cell_contents
-            except ValueError:  # not filled yet
-                continue
+        for name, cell, value in closed_over(function):
             self.cells.append((cell, value))
             self._note(name, value)
             self.visit(value, depth + 1)
@@ -207,8 +203,9 @@ class PythonWalk:
         if is_trusted(function):
             return
         self._container(vars(function), vars(function).items(), depth)
-        self.named |= reads(body).names
-        for name in sorted(reads(body).variables & function.__globals__.keys()):
+        found = reads(function.__code__)
+        self.named |= found.names
+        for name in sorted(found.variables & function.__globals__.keys()):
             self._variable(function.__globals__, name, depth)
         for module in modules_imported(function):
             self.visit(module, depth)

@@ -1,4 +1,4 @@
-"""The random numbers of a step: torch's, to be put back, and others, which no graph draws."""
+"""The random numbers of a step: torch's, to be put back with tensors, and others, which no graph draws."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from pyrovae.step.agreement import copies, put_back
 
 
 class RandomState:
@@ -47,6 +49,31 @@ class RandomState:
             torch.cuda.set_rng_state(state, device)
         for generator, state in self.own:
             generator.set_state(state)
+
+
+class Before:
+    """Numbers of tensors and the random state, to be put back.
+
+    Args:
+        tensors: whose numbers.
+        devices: the random state is that of the devices of these.
+        generators: and of these.
+    """
+
+    def __init__(
+        self,
+        tensors: Sequence[Tensor],
+        devices: Sequence[Tensor] = (),
+        generators: Sequence[torch.Generator] = (),
+    ) -> None:
+        self.tensors = tensors
+        self.numbers = copies(tensors)
+        self.random = RandomState(devices, generators)
+
+    def restore(self) -> None:
+        """Put both back."""
+        self.random.restore()
+        put_back(self.tensors, self.numbers)
 
 
 def other_randomness() -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from pyrovae.step.agreement import sound
 from pyrovae.step.effects import Undo, changed_inputs, has_effect, shape_of_values
 from pyrovae.step.playback import playback
-from pyrovae.step.random_state import RandomState, other_randomness
+from pyrovae.step.random_state import Before, other_randomness
 
 Outputs = list[Tensor | None]
 ATTEMPTS = 5
@@ -121,8 +121,7 @@ def _record(
             results.append(function())
         return results[-1]
 
-    before = RandomState(inputs)
-    copies = [tensor.clone() for tensor in state]
+    before = Before(state, inputs)
     others, changes = other_randomness(), Undo()
     try:
         # Checks of values are data-dependent control flow: none are made of the values of this call, and
@@ -137,11 +136,8 @@ def _record(
         if operation is not None:
             raise CannotRecordError(f"the values of a tensor determine a shape ({operation})")
     except Exception as error:
-        before.restore()
         changes.undo()
-        with torch.no_grad():
-            for tensor, copy in zip(state, copies, strict=True):
-                tensor.copy_(copy)
+        before.restore()
         if isinstance(error, CannotRecordError):
             raise
         raise CannotRecordError(_reason(error)) from error
