@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from pyrovae import checkpoint
 from pyrovae.experiment import Experiment, load
 from pyrovae.log_weights import log_weights
-from pyrovae.publication.card import card
+from pyrovae.publication.card import card, in_words
 from pyrovae.publication.export import export
 from pyrovae.refit import RowGuide, refit
 from pyrovae.registry.parts import build
@@ -70,8 +71,18 @@ def publish(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path
         raise ValueError(f"{target} is there and not empty: name a new folder")
     experiment = load(source)
     record: dict[str, Any] = dict(source.record())
-    model, guide = experiment.model, experiment.guide
     target.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(experiment, record, target)
+    except BaseException:  # Ctrl-C and a full disk too: the same command shall find an empty folder
+        for path in target.iterdir():
+            path.unlink()
+        raise
+    return target
+
+
+def _write(experiment: Experiment, record: Mapping[str, Any], target: Path) -> None:
+    model, guide, estimator = experiment.model, experiment.guide, experiment.config.evidence
     checkpoint.save(
         target / FILE,
         checkpoint.parameters(model=model, guide=guide),
@@ -80,13 +91,13 @@ def publish(run: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path
     write_json(target / "record.json", record)
     text = card(
         record,
-        folder=target.name,
+        folder=target.absolute().name,
         features=experiment.data.features,
+        evidence=in_words(estimator.name, estimator.plain_options()),
         k_hat=_k_hat(experiment),
         programs=export(model, guide, target),
     )
     write_atomically(target / "README.md", text.encode())
-    return target
 
 
 def load_model(folder: str | os.PathLike[str], *, own_parts: bool = False) -> Published:

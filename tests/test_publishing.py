@@ -58,6 +58,7 @@ def test_the_card_says_what_it_is_and_how_good(run, published):
     for said in ("digits", "VAE", "Amortized", "ELBO", f"{record['test_log_evidence']:.3f} ±"):
         assert said in card
     assert "k-hat above" in card
+    assert "estimated by ImportanceSampling(num_particles=4, " in card
     assert "not known in closed form" in card
     code = card.split("```python\n")[1].split("```")[0]
     assert "load_model" in code
@@ -114,6 +115,18 @@ def test_a_folder_with_something_in_it_is_left_alone(run, tmp_path):
     with pytest.raises(ValueError, match="not empty"):
         publish(run.path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_what_was_stopped_can_be_published_again(stop, run, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pyrovae.publishing.export", stopped)
+        with pytest.raises(stop):
+            publish(run.path, tmp_path / "model")
+    assert load_model(publish(run.path, tmp_path / "model")).record["model"] == "VAE"
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):

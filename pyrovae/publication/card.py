@@ -28,7 +28,7 @@ Nats per datapoint, larger is better, plus or minus one standard error of the sa
 
 | | |
 |---|---|
-| log evidence, estimated with importance sampling from the guide | {log_evidence} |
+| log evidence, estimated by {evidence} | {log_evidence} |
 | exact log evidence | {exact} |
 | ELBO | {elbo} |
 | lost by the guide | {gap} |
@@ -65,6 +65,7 @@ def card(
     *,
     folder: str,
     features: int,
+    evidence: str,
     k_hat: str,
     programs: Mapping[str, str],
 ) -> str:
@@ -74,6 +75,7 @@ def card(
         record: of the run that made the model.
         folder: its name, for the example.
         features: D.
+        evidence: what estimated the log evidence.
         k_hat: what the diagnostic says, in words.
         programs: what each exported program returns, by its file's name.
     """
@@ -97,6 +99,7 @@ def card(
         steps=f"{record['steps']:,}",
         seed=record["seed"],
         versions=", ".join(f"{name} {number}" for name, number in record["versions"].items()),
+        evidence=evidence,
         log_evidence=_with_error(record, "test_log_evidence"),
         exact="not known in closed form" if exact is None else f"{exact:.3f}",
         elbo=_with_error(record, "test_elbo"),
@@ -110,8 +113,17 @@ def card(
 
 
 def _part(record: Mapping[str, Any], kind: str) -> str:
-    options = ", ".join(f"{k}={v}" for k, v in record.get(f"{kind}_options", {}).items())
-    return f"{record[kind]}({options})".replace("|", "\\|")
+    return in_words(record[kind], record.get(f"{kind}_options", {}))
+
+
+def in_words(name: str, options: Mapping[str, Any]) -> str:
+    """A part and its options, for a cell of the card's table.
+
+    >>> in_words("ImportanceSampling", {"num_particles": 5000})
+    'ImportanceSampling(num_particles=5000)'
+    """
+    told = ", ".join(f"{key}={value}" for key, value in options.items())
+    return f"{name}({told})".replace("|", "\\|")
 
 
 def _with_error(record: Mapping[str, Any], key: str) -> str:
