@@ -59,7 +59,7 @@ class Entry:
 
     @property
     def estimate(self) -> Number | None:
-        """The importance-sampling estimate of the log evidence."""
+        """The estimate of the log evidence."""
         return self.mean("test_log_evidence", "test_log_evidence_se")
 
     @property
@@ -149,15 +149,13 @@ def compare(
 def _entries(records: Sequence[Record], runs: dict[str, RunFolder]) -> list[Entry]:
     groups: dict[str, list[Record]] = {}
     for record in records:
-        same = [record.get(part) for part in PARTS]
-        groups.setdefault(
-            _key([*same, *(part_options(record, part) for part in PARTS)]), []
-        ).append(record)
+        groups.setdefault(_key([_fitted(record), record.get("settings")]), []).append(record)
     entries = []
     for group in groups.values():
         group.sort(key=lambda record: (record.get("seed") or 0, record.get("name", "")))
         names = [record.get("name", "") for record in group]
         model, guide, objective = (part_label(group[0], part, records) for part in PARTS)
+        objective = ", ".join([objective, *_told_settings(group[0], records)])
         kept = tuple(runs[name] for name in names if name in runs)
         entries.append(Entry(model, guide, objective, tuple(group), kept))
     return sorted(entries, key=_rank)
@@ -182,6 +180,24 @@ def part_label(record: Record, part: Part, among: Iterable[Record]) -> str:
         if key == "alpha" or len({_key(other.get(key)) for other in others}) > 1
     ]
     return f"{name}({', '.join(told)})" if told else name
+
+
+def _fitted(record: Record) -> list[Any]:
+    """What was fitted to what: the parts and their options."""
+    return [(record.get(part), part_options(record, part)) for part in PARTS]
+
+
+def _told_settings(record: Record, among: Iterable[Record]) -> list[str]:
+    """The settings that tell a run from others of the same parts with the same options."""
+    fitted, own = _fitted(record), record.get("settings") or {}
+    others = [s for r in among if (s := r.get("settings")) and _fitted(r) == fitted]
+    told = [key for key in own if len({_key(other.get(key)) for other in others}) > 1]
+    named = {key.partition(".")[0] for key in told if key.endswith(".name")}
+    return [
+        f"{key}={_short(own[key])}"
+        for key in told
+        if key.endswith(".name") or key.partition(".")[0] not in named
+    ]
 
 
 def _rank(entry: Entry) -> tuple[float, str]:

@@ -14,6 +14,7 @@ from pyrovae.running.config import Config
 from pyrovae.training.history import History
 
 LONGEST = 400
+SETTINGS = ("optim", "scheduler", "fit", "evidence", "evaluate")  # and not what is fitted to what
 
 
 def success(
@@ -72,7 +73,23 @@ def identity(config: Config) -> dict[str, Any]:
     packages = {"torch": "torch", "pyro": "pyro-ppl", "numpy": "numpy"}
     versions = {name: version(package) for name, package in packages.items()}
     versions |= {"pyrovae": pyrovae.__version__, "python": platform.python_version()}
-    return found | {"data": config.data.plain(), "seed": config.seed, "versions": versions}
+    found |= {"settings": settings(config), "data": config.data.plain()}
+    return found | {"seed": config.seed, "versions": versions}
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """How a run is trained and scored, by the names that the command line has for it.
+
+    >>> settings(Config().complete())["optim.lr"]
+    0.001
+    """
+    values = config.plain()
+    found = {
+        f"{section}.{key}": value
+        for section in SETTINGS
+        for key, value in _finite(values[section] or {"name": "none"}).items()
+    }
+    return found | {"device": config.device}
 
 
 def _finite(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,10 +50,11 @@ class Record(TypedDict, total=False):
     model_options: dict[str, Any]
     guide_options: dict[str, Any]
     objective_options: dict[str, Any]
+    settings: dict[str, Any]  # of optimiser, schedule, fit and scoring, by dotted name: optim.lr, ...
     seed: int
     test_elbo: float | None  # mean over test rows
     test_elbo_se: float | None  # Monte Carlo standard error of that mean, these rows given
-    test_log_evidence: float | None  # importance-sampling estimate, mean over test rows
+    test_log_evidence: float | None  # an estimate, mean over test rows
     test_log_evidence_se: float | None  # Monte Carlo standard error of that mean
     exact_log_evidence: float | None  # closed form, mean over test rows; None if there is none
     inference_gap: float | None  # log evidence less ELBO, nats per datapoint

@@ -94,6 +94,27 @@ def test_labels_tell_options_that_differ_and_alpha_always() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "label"),
+    [
+        ({"optim.lr": 0.01}, {"optim.lr": 0.001}, "VAE, Amortized, IWAE, optim.lr=0.01"),
+        (
+            {"optim.name": "SGD", "optim.momentum": 0, "fit.epochs": 3},
+            {"optim.name": "Adam", "optim.eps": 1e-8, "fit.epochs": 3},
+            "VAE, Amortized, IWAE, optim.name=SGD",
+        ),
+    ],
+)
+def test_runs_trained_or_scored_otherwise_are_no_seeds_of_one_another(
+    one: dict[str, Any], other: dict[str, Any], label: str
+) -> None:
+    made = [record(settings=one), record(settings=one, seed=1), record(settings=other)]
+    (comparison,) = compare([*made, record(settings=other, guide="PerDatapoint")])
+    assert sorted(len(entry.records) for entry in comparison.entries) == [1, 1, 2]
+    assert label in {entry.label for entry in comparison.entries}
+    assert "VAE, PerDatapoint, IWAE" in {entry.label for entry in comparison.entries}
+
+
 def test_different_data_are_never_compared() -> None:
     grey = {"name": "digits", "form": "dequantized"}
     comparisons = compare([record(), record(data=grey), record()])
