@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyrovae
-from pyrovae.commands.voice import first_to_say, one_voice
+from pyrovae.commands.voice import connect, first_to_say, one_voice
 from pyrovae.distributed.environment import processes, rank
 
 HELP = f"""\
@@ -105,23 +105,22 @@ def fit(words: Sequence[str]) -> int:
     from pyrovae.records import OutputFolder
     from pyrovae.training.resume import Keeping
 
-    if processes() > 1:
-        from pyrovae.distributed.group import current
-
-        current()  # connected now, so that of what is wrong one process speaks for all
+    connect()
     if resumes(words):
         folder, other = read_resume(words)
         config = configuration(folder).complete()
+        record = folder.finished()  # in whatever words its configuration is written
     else:
         config, other = read(words)
         if other.print_config:
             print(config.to_yaml(), end="")
             return 0
-        output = (
-            OutputFolder.claim(other.output) if rank() == 0 else OutputFolder(Path(other.output))
-        )
-        folder = output.run(config.run_name)
-    record = folder.finished(config.to_yaml())
+        output = OutputFolder.claim if rank() == 0 else OutputFolder
+        folder = output(Path(other.output)).run(config.run_name)
+        record = folder.finished(config.to_yaml())
+        other.goes_on = processes() == 1 and folder.stopped(config.to_yaml())
+        if other.goes_on and record is None:
+            _say(f"This very run was stopped before, and goes on: {folder.path}")
     if record is not None:
         _say(f"This very run was finished before: {folder.path}")
     else:
@@ -171,7 +170,7 @@ def compare(words: Sequence[str]) -> int:
             configs, output, jobs=other.jobs, cluster=other.cluster, progress=not other.quiet
         )
     except KeyboardInterrupt as interrupt:
-        _say(comparison_stopped(output, len(configs)))
+        _say(comparison_stopped(output, configs))
         return status_after(interrupt)
     print(report.table(records))
     _say(f"The page: {report.write(output.path)}")

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 
 import joblib
@@ -30,6 +29,8 @@ from pyrovae.running.config import Config
 from pyrovae.running.run_record import failure
 from pyrovae.storage.folder_lock import FolderInUseError, FolderLock
 from pyrovae.training.resume import Keeping, ResumeError
+
+log = logging.getLogger("pyrovae")
 
 # Random states, and where warnings go, belong to a process: a worker with several threads makes runs wait.
 ONE_AT_A_TIME = threading.Lock()
@@ -75,7 +76,7 @@ def compare(
     waiting = {name: config for name, config in runs.items() if name not in records}
     with FolderLock(output.path):
         workers: Engine = (
-            ThisMachine(jobs, len(waiting), partial(_began_since, output))
+            ThisMachine(jobs, len(runs), partial(_began_since, output))
             if cluster is None
             else clusters.connect(cluster)
         )
@@ -146,9 +147,11 @@ def _begin_or_go_on(config: Config, folder: RunFolder) -> Record:
     """
     if (record := folder.finished(config.to_yaml())) is not None:
         return record
-    if folder.has_checkpoints and folder.config() == config.to_yaml():
-        with suppress(ResumeError):
+    if folder.stopped(config.to_yaml()):
+        try:
             return run(config, folder, progress=False, keeping=Keeping(resume=True))
+        except ResumeError as error:
+            log.warning("%s begins anew: %s", folder.name, error)
     return run(config, folder, progress=False)
 
 
@@ -157,6 +160,6 @@ def _record_failure(config: Config, output: OutputFolder, error: BaseException) 
     if isinstance(error, FolderInUseError):
         return failure(config, folder.name, error)  # the record is for the one who writes there
     if folder.record()["status"] != "failed":
-        folder.start(config.to_yaml())
+        folder.start(config.to_yaml(), resume=folder.stopped(config.to_yaml()))
         folder.write_record(failure(config, folder.name, error))
     return folder.record()

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pyrovae.records import OutputFolder
 from pyrovae.registry import parts
 from pyrovae.running.config import Config
 from pyrovae.storage.files import read_json
+from pyrovae.training.loop import Trainer
 
 ROOT = Path(__file__).parent.parent
 FAST = [
@@ -77,6 +79,33 @@ def test_a_run_from_the_command_line(fitted, capsys):
     shown = capsys.readouterr()
     assert "log evidence" in shown.out
     assert "finished before" in shown.err
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_command(tmp_path, monkeypatch, capsys):
+    words = ["fit", *SMALL, "--fit.epochs=3", "--quiet", f"--output={tmp_path}"]
+    close, closed = Trainer.close_epoch, []
+
+    def stop_after_two(trainer, bound, shown):
+        close(trainer, bound, shown)
+        closed.append(len(trainer.state.measured))
+        if closed == [1, 2]:
+            signal.raise_signal(signal.SIGTERM)  # heard at the next step, which is in the third
+
+    monkeypatch.setattr(Trainer, "close_epoch", stop_after_two)
+    assert main(words) == 143
+    assert main(words) == 0
+    assert "goes on" in capsys.readouterr().err
+    assert closed == [1, 2, 3]
+
+
+def test_taking_up_a_finished_run_leaves_it_alone(fitted, tmp_path, capsys):
+    (run,) = OutputFolder.open(shutil.copytree(fitted, tmp_path / "out")).runs()
+    text = run.config().replace("  row_lr: null\n", "")  # as before there was such an option
+    (run.path / "config.yaml").write_text(text)
+    before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
+    assert main(["fit", "--resume", str(run.path), "--quiet"]) == 0
+    assert "finished before" in capsys.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()} == before
 
 
 def test_a_fitted_run_is_scored_again(fitted, capsys):
@@ -229,6 +258,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
     words = ["compare", "--models", "GaussianMixture", "--objectives", "IWAE", "--epochs", "1"]
     words += ["--jobs", "1", f"--output={tmp_path / 'out'}"]
     assert main([*words, "--quiet"]) == 0
+    other = OutputFolder(tmp_path / "out").run("another-comparison")  # is not counted with this one
+    other.start("")
+    other.write_record({"name": other.name, "status": "finished"})
     process = pyrovae(*words, "--seeds", "0", "1", start_new_session=True)
     assert process.stderr is not None
     assert "1 of 2 runs were finished before" in process.stderr.readline()

@@ -1,11 +1,16 @@
 import io
 
 import pytest
+import torch
 
+from pyrovae.comparison.engines import ThisMachine, WorkerDiedError
 from pyrovae.comparison.grid_progress import GridProgress
+from pyrovae.experiment import run
 from pyrovae.records import OutputFolder
+from pyrovae.registry.notes import Notes
 from pyrovae.running.config import Config, Part
-from pyrovae.sweep import compare, finished
+from pyrovae.sweep import _begin_or_go_on, _record_failure, compare, finished
+from pyrovae.training.resume import Keeping
 
 QUICK = {
     "fit": {"epochs": 1, "batch_size": 600},
@@ -70,8 +75,6 @@ def test_finished_runs_are_used_again_and_failed_ones_tried_again(compared):
 
 
 def test_a_run_in_a_worker_is_the_run_in_this_process(compared, tmp_path):
-    from pyrovae.experiment import run
-
     _, records = compared
     here = run(variants()[0][0], progress=False)
     for key in ("test_elbo", "test_log_evidence", "exact_log_evidence"):
@@ -100,6 +103,55 @@ def test_a_worker_that_dies_fails_its_run_and_no_other(tmp_path, monkeypatch):
     records = compare([deadly, good], output, jobs=2, progress=False)
     assert [r["status"] for r in records] == ["failed", "finished"]
     assert "died" in records[0]["error"]
+
+
+def stopped(config, output):
+    """A run that was stopped after its first epoch."""
+    folder = output.run(config.run_name)
+
+    def stop(at):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, folder, progress=False, on_epoch=stop, keeping=Keeping(steps=1))
+    assert folder.has_checkpoints
+    return folder
+
+
+def test_a_failure_leaves_the_checkpoints_of_an_earlier_attempt(tmp_path):
+    config, output = variants()[0][0], OutputFolder.claim(tmp_path)
+    folder = stopped(config, output)
+    assert _record_failure(config, output, WorkerDiedError())["status"] == "failed"
+    assert folder.has_checkpoints
+
+
+def test_a_run_that_cannot_go_on_to_the_same_bits_begins_anew_and_says_why(tmp_path, monkeypatch):
+    config, output = variants()[0][0], OutputFolder.claim(tmp_path)
+    folder = stopped(config, output)
+    threads = torch.get_num_threads() + 1
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    with Notes() as notes:
+        assert _begin_or_go_on(config, folder)["status"] == "finished"
+    (said,) = notes.said
+    assert f"{folder.name} begins anew: this fit cannot go on" in said
+    assert f"{threads} now" in said
+
+
+def test_the_last_run_of_many_has_the_threads_of_the_others(compared, monkeypatch):
+    """Or a comparison that is stopped at its last run could not go on with it."""
+    output, _ = compared
+    good, _, _ = variants()
+    asked = []
+
+    class Noted(ThisMachine):
+        def __init__(self, jobs, runs, begun):
+            super().__init__(jobs, runs, begun)
+            asked.append(self.threads)
+
+    monkeypatch.setattr("pyrovae.sweep.ThisMachine", Noted)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    compare(good, output, jobs=2, progress=False)  # both are finished
+    assert asked == [1]
 
 
 def test_jobs_below_one_are_refused(tmp_path):

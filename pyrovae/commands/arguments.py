@@ -29,7 +29,8 @@ def fit(words: Sequence[str]) -> tuple[Config, Namespace]:
             "--resume",
             metavar="RUN",
             type=str,
-            help="go on with the run in this folder, as it began",
+            help="go on with the run in this folder, as it began; with --anyway even if machine, threads "
+            "or versions are others",
         )
         parser.add_argument(PRINT, action="store_true", help="print the configuration, run nothing")
 

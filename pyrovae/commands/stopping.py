@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
 from pyrovae.records import OutputFolder
+from pyrovae.running.config import Config
 from pyrovae.storage.run_folder import RunFolder
 
 
@@ -15,11 +17,12 @@ def fit_stopped(folder: RunFolder) -> str:
     return "\nStopped before the first checkpoint; run the same command again."
 
 
-def comparison_stopped(output: OutputFolder, total: int) -> str:
-    """Of a comparison of so many runs."""
-    kept = sum(record["status"] == "finished" for record in output.records())
+def comparison_stopped(output: OutputFolder, configs: Iterable[Config]) -> str:
+    """Of a comparison of these runs; the folder may hold others."""
+    runs = {config.run_name: config.to_yaml() for config in configs}
+    kept = sum(output.run(name).finished(text) is not None for name, text in runs.items())
     return (
-        f"\nStopped. {kept} of {total} runs are finished and kept in {output.path}; run the same command "
+        f"\nStopped. {kept} of {len(runs)} runs are finished and kept in {output.path}; run the same command "
         "again to go on."
     )
 

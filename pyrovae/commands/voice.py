@@ -19,6 +19,14 @@ def one_voice() -> Iterator[None]:
         yield
 
 
+def connect() -> None:
+    """Connect the processes now, so that of what is wrong one of them speaks for all."""
+    if processes() > 1:
+        from pyrovae.distributed.group import current
+
+        current()
+
+
 def first_to_say(what: str) -> bool:
     """Whether this process shall say what one of them must, once."""
     if processes() == 1:

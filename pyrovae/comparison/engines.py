@@ -45,7 +45,8 @@ class ThisMachine:
 
     Args:
         jobs: runs at a time.
-        runs: how many there are to be.
+        runs: how many there are in all, finished ones too: a run that was stopped goes on with the threads
+            that it began with, as it must for the same bits.
         begun: whether the run of this name has begun since a moment.
     """
 

@@ -33,8 +33,7 @@ def held(group: Group, folder: RunFolder, config: Config, keeping: Keeping) -> I
     """
     text = config.to_yaml()
     if group.many:
-        begun = folder.has_checkpoints and folder.config() == text
-        goes_on = group.any(group.leads and (begun or bool(keeping.resume)))
+        goes_on = group.any(group.leads and (folder.stopped(text) or bool(keeping.resume)))
         keeping = replace(keeping, resume=keeping.resume or goes_on)
     if group.leads:
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ class Record(TypedDict, total=False):
     model_options: dict[str, Any]
     guide_options: dict[str, Any]
     objective_options: dict[str, Any]
-    settings: dict[str, Any]  # of optimiser, schedule, fit and scoring, by dotted name: optim.lr, ...
+    settings: dict[str, Any]  # how it was trained and scored, by dotted name: optim.lr, ...
     seed: int
     test_elbo: float | None  # mean over test rows
     test_elbo_se: float | None  # Monte Carlo standard error of that mean, these rows given
@@ -103,16 +103,10 @@ class RunFolder:
             resume: keep the checkpoints.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in (
-            "record.json",
-            "metrics.csv",
-            "arrays.npz",
-            "parameters.json",
-            "diagnosis.json",
-        ):
-            (self.path / leftover).unlink(missing_ok=True)
-        for part in (self.parameters_path, *self.path.glob("rows-*")):
-            part.unlink(missing_ok=True)
+        written = ("record.json", "metrics.csv", "arrays.npz", "diagnosis.json")
+        parameters = ("parameters.json", "parameters.safetensors", "rows-*")
+        for leftover in [path for name in written + parameters for path in self.path.glob(name)]:
+            leftover.unlink(missing_ok=True)
         if not resume:
             self.remove_checkpoints()
         write_atomically(self.path / "config.yaml", config.encode())
@@ -133,6 +127,10 @@ class RunFolder:
         record = self.record()
         same = config is None or self.config() == config
         return record if record["status"] == "finished" and same else None
+
+    def stopped(self, config: str) -> bool:
+        """Whether a run with this very configuration left checkpoints to go on from."""
+        return self.has_checkpoints and self.config() == config
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write `record.json`, which ends the run.

@@ -95,7 +95,7 @@ def take_up(trainer: Trainer, folder: CheckpointFolder, resume: Resume) -> None:
     if differing and resume != "anyway":
         raise ResumeError(
             f"this fit cannot go on to the bit as it began: {'; '.join(differing.values())}. Make these "
-            "alike, or say resume='anyway' to go on with what is there now"
+            "alike, or say resume='anyway' (--resume RUN --anyway) to go on with what is there now"
         )
     saved = metadata.get("state")
     position = saved.get("batches") if isinstance(saved, dict) else None
