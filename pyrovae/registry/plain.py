@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 MOST_VALUES = 100_000
+EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+
+
+class Loader(yaml.SafeLoader):
+    """Reads YAML in which 1e-3 is a number, as YAML 1.2 has it and everybody writes it."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes what `Loader` reads."""
+
+
+for way in (Loader, Dumper):
+    way.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("-+.0123456789"))
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """YAML that `mapping` turns back into equal values.
+
+    >>> mapping(to_yaml({"lr": 1e-3, "name": "1e-3"})) == {"lr": 1e-3, "name": "1e-3"}
+    True
+    """
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, width=100)
 
 
 def mapping(text: str) -> Mapping[str, Any]:
     """What YAML holds, if it may be a configuration.
 
+    >>> mapping("lr: 1e-3")
+    {'lr': 0.001}
+
     Raises:
         ValueError: the text is not YAML, not a mapping, or unfolds to very much.
     """
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"The configuration is not readable YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise ValueError("The configuration must be a mapping such as `model: VAE`.")
     _check_size(values)
     return values
+
+
+def read_mapping(file: str) -> Mapping[str, Any]:
+    """What a YAML file holds, if it may be a configuration.
+
+    Raises:
+        ValueError: it cannot be read, or as `mapping`.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"The configuration {file} cannot be read: {why}.") from error
+    return mapping(text)
 
 
 def _check_size(value: Any) -> None:

@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import yaml
-
 from pyrovae.fit import fit
 from pyrovae.registry.parts import complete, did_you_mean, options, public_name
-from pyrovae.registry.plain import is_plain, mapping, plain, whole_number
+from pyrovae.registry.plain import is_plain, mapping, plain, to_yaml, whole_number
 from pyrovae.running.evaluation import evaluate
 
 
@@ -147,7 +145,7 @@ class Config:
         >>> Config.from_yaml(config.to_yaml()).to_yaml() == config.to_yaml()
         True
         """
-        return yaml.safe_dump(self.plain(), sort_keys=False, width=100)
+        return to_yaml(self.plain())
 
     def complete(self) -> Config:
         """The same run with public names and every option's default written out.

@@ -19,6 +19,13 @@ def test_yaml_and_back_is_the_same_configuration():
     assert again.scheduler.options["T_max"] == 7
 
 
+def test_an_exponent_needs_no_point():
+    config = Config.from_yaml("optim: {name: Adam, lr: 1e-3}")
+    assert config.optim.options["lr"] == 0.001
+    named = Config.from_yaml("data: {name: Array, source: '1e-3'}")
+    assert Config.from_yaml(named.to_yaml()) == named
+
+
 def test_defaults_are_written_out():
     options = Config().complete().plain()
     assert options["model"]["latent"] == 10
