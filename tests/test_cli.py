@@ -175,6 +175,10 @@ REFUSED = {
     "fit --model nowhere.Mine": "cannot be imported",
     "fit --modle VAE": "did you mean --model?",
     "fit VAE": "Unknown argument 'VAE'",
+    "fit --sched StepLR": "did you mean --scheduler?",
+    "fit --confi run.yaml": "did you mean --config?",
+    "fit --resum runs/NAME": "did you mean --resume?",
+    "fit --resume runs/NAME --any": "leave out '--any'",
     "fit --model.latnt 3": "did you mean latent? Its options: latent, hidden",
     "fit --model.features 3": "follows from the data",
     "fit --model.latent x": "--model.latent must be a whole number; got x",
@@ -224,6 +228,13 @@ def test_mistakes_become_one_sentence_and_status_2(line, tmp_path, monkeypatch, 
     assert shown.err.count("\n") == 1
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def test_a_file_for_a_comparison_may_choose_its_data_and_nothing_else(tmp_path, capsys):
+    file = tmp_path / "settings.yaml"
+    file.write_text("data: {name: Ring}\nseed: 5\n")
+    assert main(["compare", f"--config={file}", f"--output={tmp_path / 'out'}"]) == 2
+    assert "sets 'seed'; here a file may set data only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("folder", ["occupied", "file", "/proc/none"])

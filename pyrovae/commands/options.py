@@ -11,14 +11,13 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.fit import fit
 from pyrovae.registry import parts
-from pyrovae.registry.plain import mapping
+from pyrovae.registry.plain import read_mapping
 from pyrovae.registry.signatures import Option, read_options, words
 from pyrovae.running.config import PART_KINDS, SECTIONS, Config, Part
 from pyrovae.running.evaluation import evaluate
@@ -65,14 +64,19 @@ def parse(
         TypeError: an option that a chosen part does not have.
     """
     words_left, files, chosen = _first_look(arguments, kinds)
-    begun = _begin(start or Config(), files, chosen)
-    parser = ArgumentParser(prog=program, description=about, exit_on_error=False, add_help=True)
+    whole = set(kinds) == set(PART_KINDS)
+    taken = [*kinds, *sections, *(("seed", "device") if whole else ())]
+    begun = _begin(start or Config(), files, chosen, taken)
+    # No abbreviations: the first look would not know them, and drop what they say.
+    parser = ArgumentParser(
+        prog=program, description=about, exit_on_error=False, allow_abbrev=False
+    )
     known: dict[str, Option] = {}
     for kind in kinds:
         _add_part(parser, kind, getattr(begun, kind), known)
     for section in sections:
         _add_section(parser, section, getattr(begun, section), known)
-    if set(kinds) == set(PART_KINDS):
+    if whole:
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
         known["seed"] = Option("seed", int, begun.seed, "of everything random")
         known["device"] = Option("device", str, begun.device, "where to compute: cpu, cuda, ...")
@@ -122,15 +126,15 @@ def _first_look(
     return left, files, chosen
 
 
-def _begin(start: Config, files: Sequence[str], chosen: Mapping[str, str]) -> Config:
-    """The configuration before single options: defaults, then files, then names."""
+def _begin(
+    start: Config, files: Sequence[str], chosen: Mapping[str, str], taken: Sequence[str]
+) -> Config:
+    """The configuration before single options: defaults, then files with what is taken, then names."""
     config, named = start, set(chosen)
     for file in files:
-        try:
-            values = mapping(Path(file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ValueError(f"The configuration {file} cannot be read: {why}.") from error
+        values = read_mapping(file)
+        for key in sorted({*vars(start)}.intersection(values).difference(taken)):
+            raise ValueError(f"{file} sets {key!r}; here a file may set {', '.join(taken)} only.")
         named |= set(values)
         config = config.updated(values)
     for kind, name in chosen.items():

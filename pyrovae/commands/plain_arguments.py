@@ -49,7 +49,10 @@ def resumes(words: Sequence[str]) -> bool:
 def resume(words: Sequence[str]) -> tuple[RunFolder, Namespace]:
     """The folder of a run to go on with; anyway, quiet, and when to write checkpoints."""
     parser = ArgumentParser(
-        prog="pyrovae fit --resume RUN", description="Go on with a run.", exit_on_error=False
+        prog="pyrovae fit --resume RUN",
+        description="Go on with a run.",
+        exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--resume", metavar="RUN", type=str, help="folder of the run")
     parser.add_argument(
