@@ -18,24 +18,37 @@ def own_parameters(*programs: Callable[..., Any]) -> Iterator[None]:
     """Let every ``PyroModule`` that runs meanwhile use its own parameters, not those of the global store.
 
     By default two modules whose attributes have the same names share parameters through Pyro's global
-    store; a library that holds several models at once cannot live with that.
+    store; a library that holds several models at once cannot live with that. What a module asks for by
+    ``pyro.param`` is in that store, as ever: a store for each module, which Pyro would make, would hide it
+    from the other program.
 
     Args:
         *programs: what is going to run; modules that they reach in whatever way are meant too.
     """
     with (
         pyro.settings.context(module_local_params=True),
-        mock.patch.object(_Context, "param_state", _StateWhenAsked(), create=True),
+        mock.patch.multiple(
+            _Context, create=True, __enter__=_enter, __exit__=_leave, param_state=_NONE
+        ),
         _Constrained(),
     ):
         yield
 
 
-class _StateWhenAsked:
-    """Gives a module what Pyro gives those alone that were built under ``module_local_params``."""
+# What Pyro would look at in the store of a module.
+_NONE: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
 
-    def __get__(self, context: Any, owner: Any = None) -> Any:
-        return vars(context).setdefault("param_state", {"params": {}, "constraints": {}})
+
+def _enter(context: Any) -> None:
+    """What Pyro's does where modules have no stores of their own."""
+    context.active += 1
+    context.used = True
+
+
+def _leave(context: Any, *_: Any) -> None:
+    context.active -= 1
+    if not context.active:
+        context.cache.clear()
 
 
 class _Constrained(Messenger):

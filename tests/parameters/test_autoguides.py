@@ -8,6 +8,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, autoguide, config_enumerate
+from pyro.infer.reparam import LocScaleReparam
 from pyro.nn import PyroModule
 
 from pyrovae import SVI, fit
@@ -177,3 +178,50 @@ def test_stock_svi_trains_it_with_an_objective_of_this_package():
         svi.step(X)
     assert list(guide.state_dict()) == ["loc", "scale_unconstrained"]
     assert ((guide.loc - start).abs() > 0.5)[:3].all()
+
+
+class Asks(PyroModule):
+    """A model that asks Pyro's store for a parameter, and registers a network, as it runs."""
+
+    features = 3
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [torch.nn.Linear(3, 3)]  # no part of it as torch sees it
+
+    def forward(self, x, index=None, size=None):
+        scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        network = pyro.module("network", self.parts[0])
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with data_plate(len(x), index, size):
+            pyro.sample("x", dist.Normal(network(w), scale).to_event(1), obs=x)
+
+
+def reparameterised():
+    config = {"w": LocScaleReparam(shape_params=())}
+    return poutine.reparam(Model().forward, config)
+
+
+ASKING = {"module": Asks, "function": lambda: Asks().forward, "reparam": reparameterised}
+
+
+@pytest.mark.parametrize("level", ["eager", "traced"])
+@pytest.mark.parametrize("name", ASKING)
+def test_a_model_that_asks_pyros_store_trains_with_an_automatic_guide(name, level):
+    ends = []
+    for kind in ("stock", level):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        model = ASKING[name]()
+        guide = autoguide.AutoNormal(model)
+        adam = pyro.optim.Adam({"lr": 0.05})
+        if kind == "stock":
+            svi = pyro.infer.SVI(model, guide, adam, Trace_ELBO())
+        else:
+            svi = SVI(model, guide, adam, Trace_ELBO(), level=level)
+        losses = [svi.step(X) for _ in range(20)]
+        store = {n: p for n, p in pyro.get_param_store().items() if not n.startswith("AutoNormal")}
+        assert store
+        ends.append((losses, {n: p.detach().clone() for n, p in store.items()}))
+    assert ends[1][0] == pytest.approx(ends[0][0], rel=1e-9)
+    assert_same(ends[1][1], ends[0][1])
