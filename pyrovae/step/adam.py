@@ -51,7 +51,8 @@ def choose_fused(optimizer: Any) -> None:
         is_open = group["fused"] is None and group["foreach"] is None
         plain = not (group["capturable"] or group["differentiable"])
         fits = all(
-            p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in group["params"]
+            p.is_floating_point() and p.device.type in ("cpu", "cuda") and _is_dense(p)
+            for p in group["params"]
         )
         if is_open and plain and fits and not isinstance(group["lr"], Tensor):
             group["fused"] = True
@@ -95,6 +96,7 @@ def adam_groups(
                     _begin(state, parameter)
                 if not state:
                     return None
+                _lay_out(state, parameter)
                 group.parameters.append(parameter)
                 group.averages.append(state["exp_avg"])
                 group.squares.append(state["exp_avg_sq"])
@@ -108,6 +110,19 @@ def _begin(state: dict[str, Tensor], parameter: Tensor) -> None:
         state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         state["exp_avg"] = torch.zeros_like(parameter, requires_grad=False)
         state["exp_avg_sq"] = torch.zeros_like(parameter, requires_grad=False)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its numbers lie side by side in memory, as the fused kernel takes them."""
+    return torch.empty_like(tensor).stride() == tensor.stride()
+
+
+def _lay_out(state: dict[str, Tensor], parameter: Tensor) -> None:
+    """Let what is remembered lie in memory as the parameter does, where it was loaded or either replaced."""
+    for name in ("exp_avg", "exp_avg_sq"):
+        held = state[name]
+        if held.stride() != parameter.stride() and held.shape == parameter.shape:
+            state[name] = torch.empty_like(parameter, requires_grad=False).copy_(held)
 
 
 @torch.no_grad()

@@ -98,7 +98,7 @@ class PythonState:
         )
 
     def _kinds_now(self) -> list[tuple[Any, ...]]:
-        return list(map(_KIND, self._tensors))
+        return [*map(_KIND, self._tensors), *map(Tensor.stride, self._tensors)]
 
 
 def _same(here: Any, there: Any) -> bool:

@@ -62,6 +62,7 @@ class Update:
             dense, rows, square = self.share(dense, rows)
         if self.clip_norm is not None:
             dense, rows = clipped(dense, rows, self.clip_norm, square)
+        dense = laid_out(dense)
         for table, (index, gradient) in rows.items():
             self.by_rows[table](index, gradient)
             self.noticed()
@@ -165,6 +166,20 @@ def split(
         else:
             rows[table] = (None, whole.index_add(0, index, gradient))
     return dense, rows
+
+
+def laid_out(gradients: Dense) -> Dense:
+    """Gradients that lie in memory as their parameters do: fused optimizers walk through both as one.
+
+    Example:
+        >>> parameter, gradient = torch.zeros(2, 3), torch.ones(()).expand(2, 3)
+        >>> gradient.stride(), laid_out({parameter: gradient})[parameter].stride()
+        ((0, 0), (3, 1))
+    """
+    return {
+        p: g if g.is_sparse or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+        for p, g in gradients.items()
+    }
 
 
 def clipped(
