@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 
 def playback(graph: fx.Graph) -> Callable[..., list[Any]]:
@@ -27,7 +27,18 @@ def playback(graph: fx.Graph) -> Callable[..., list[Any]]:
     source = f"def play({', '.join(writer.inputs)}):\n" + "\n".join(writer.lines) + "\n"
     exec(compile(source, "<recorded step>", "exec"), writer.bound)
     play: Callable[..., list[Any]] = writer.bound["play"]
-    return play
+    if not any(node.target in _KEEP_FOR_GRADIENTS for node in graph.nodes):
+        return play
+
+    def with_gradients(*inputs: Any) -> list[Any]:
+        with torch.enable_grad():
+            return play(*(t.detach() if isinstance(t, Tensor) else t for t in inputs))
+
+    return with_gradients
+
+
+# An LSTM on a CPU keeps what its gradient needs only while gradients are taken.
+_KEEP_FOR_GRADIENTS = (torch.ops.aten.mkldnn_rnn_layer.default,)
 
 
 class _Writer:

@@ -13,7 +13,7 @@ from pyrovae.step.agreement import copies, matches, same_numbers, sound
 from pyrovae.step.call_arguments import Arguments
 from pyrovae.step.lowering import CannotCompileError
 from pyrovae.step.random_state import Before, RandomState
-from pyrovae.step.recording import Outputs, Recording
+from pyrovae.step.recording import Outputs, Recording, reason
 
 if TYPE_CHECKING:
     from pyrovae.step.capture import Capture
@@ -116,11 +116,17 @@ class Played:
         """Play, and run the function itself on the same random numbers; its results are returned."""
         touched = _once([*capture.changeable, *self.recording.changed(inputs)])
         before = Before(touched, inputs, self.recording.generators)
-        played = self.recording(inputs)
+        failed: str | None = None
+        try:
+            played = self.recording(inputs)
+        except Exception as error:
+            played, failed = [], f"played back, it fails ({reason(error)})"
         left = copies(touched)
         before.restore()
-        outputs = capture.function(arguments.args, arguments.kwargs)
-        if not same_numbers([*outputs, *touched], [*played, *left]):
+        outputs = capture.function(arguments.args, arguments.kwargs)  # which may fail as well
+        if failed is not None:
+            capture.refuse(failed)
+        elif not same_numbers([*outputs, *touched], [*played, *left]):
             capture.refuse("played back, its numbers differ from those of the program itself")
         return outputs
 
@@ -144,20 +150,31 @@ class Played:
             return capture.finish(self.recording(inputs))
         touched = _once([*touched, *compiled.touched])
         before = Before(touched, inputs, own)
-        came = compiled(inputs) if compiled.finishes else compiled.play(inputs)
+        came = _came(compiled, inputs)
         left, drawn = copies(touched), RandomState(inputs, own)
         before.restore()
         outputs = self.recording(inputs)
         if compiled.finishes:
             outputs = capture.finish(outputs)
-        if drawn == RandomState(inputs, own) and matches(
-            [*outputs, *touched], [*came, *left], before.numbers
+        if (
+            came is not None
+            and drawn == RandomState(inputs, own)
+            and matches([*outputs, *touched], [*came, *left], before.numbers)
         ):
             self.compiled = compiled
         else:
             capture.compiler = None
-            log.warning("Not compiling, somewhat slower: compiled, its numbers differ.")
+            what = "it fails" if came is None else "its numbers differ"
+            log.warning("Not compiling, somewhat slower: compiled, %s.", what)
         return outputs if compiled.finishes else capture.finish(outputs)
+
+
+def _came(compiled: Compiled, inputs: Sequence[Tensor]) -> Outputs | None:
+    """What a compiled function returns, or None if it fails, where its recording did not."""
+    try:
+        return compiled(inputs) if compiled.finishes else compiled.play(inputs)
+    except Exception:
+        return None
 
 
 def _once(tensors: Sequence[Tensor]) -> list[Tensor]:

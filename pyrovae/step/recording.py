@@ -132,6 +132,8 @@ def _record(
             raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
         if finite and not sound(results[-1], wait=True):
             raise NotFiniteError("its loss is not a number")
+        if any(t is not None and t.layout is not torch.strided for t in results[-1]):
+            raise CannotRecordError("a gradient is sparse")
         operation = shape_of_values(graph.graph)
         if operation is not None:
             raise CannotRecordError(f"the values of a tensor determine a shape ({operation})")
@@ -140,7 +142,7 @@ def _record(
         before.restore()
         if isinstance(error, CannotRecordError):
             raise
-        raise CannotRecordError(_reason(error)) from error
+        raise CannotRecordError(reason(error)) from error
     return Recording(*tidy(graph)), results[-1]
 
 
@@ -233,7 +235,8 @@ def _no_search_for_nan() -> Iterator[None]:
         yield
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong, in a line."""
     message = str(error).strip().splitlines()
     first = message[0] if message else type(error).__name__
     if "tracing tensor" in first or "data-dependent" in first or "DataDependent" in first:

@@ -1,0 +1,97 @@
+"""What torch records and cannot play back as it is, is played all the same, or runs in Python."""
+
+import functools
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from torch import nn
+
+from pyrovae import SVI
+
+D = 4
+X = torch.randn(6, 12, D, generator=torch.Generator().manual_seed(0))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, D)
+
+    def forward(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(self.layer(z), 1.0).to_event(1), obs=x)
+
+
+class Guide(nn.Module):
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x):
+        loc, raw = self.encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, raw.exp()).to_event(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.net, self.last = kind(1, 5, batch_first=True), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.last(self.net(x[..., None])[0][:, -1])
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 4, sparse=True)
+
+    def forward(self, x):
+        return self.table((x[:, 0] > 0).long())
+
+
+ENCODERS = {
+    "LSTM": (lambda: Recurrent(nn.LSTM), None),
+    "GRU": (lambda: Recurrent(nn.GRU), None),
+    "sparse embedding": (Words, "a gradient is sparse"),
+}
+
+
+def end(make, level):
+    torch.manual_seed(0)
+    model, guide = Model(), Guide(make())
+    sgd = functools.partial(torch.optim.SGD, lr=0.01)
+    svi = SVI(model, guide, sgd, Trace_ELBO(), level=level)
+    torch.manual_seed(1)
+    for n in range(12):
+        svi.step(X[n % len(X)])
+    return [*model.parameters(), *guide.parameters()], svi._capture
+
+
+@pytest.mark.parametrize("level", ["traced", "compiled"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_steps_are_those_of_the_program(name, level):
+    make, refused = ENCODERS[name]
+    eager, _ = end(make, "eager")
+    came, capture = end(make, level)
+    assert capture.refused == refused
+    for one, other in zip(eager, came, strict=True):
+        tolerance = 0.0 if level == "traced" else 1e-5
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+def test_a_recording_that_fails_is_given_up(monkeypatch):
+    def fails(*inputs):
+        raise RuntimeError("of an operation")
+
+    monkeypatch.setattr("pyrovae.step.recording.playback", lambda graph: fails)
+    make, _ = ENCODERS["GRU"]
+    eager, _ = end(make, "eager")
+    came, capture = end(make, "traced")
+    assert capture.refused == "played back, it fails (RuntimeError: of an operation)"
+    assert all(torch.equal(one, other) for one, other in zip(eager, came, strict=True))
