@@ -63,12 +63,26 @@ class Setting(Generic[T]):
             instance._renew(self._part)
 
 
+_JIT = (
+    pyro.infer.JitTrace_ELBO,
+    pyro.infer.JitTraceEnum_ELBO,
+    pyro.infer.JitTraceGraph_ELBO,
+    pyro.infer.JitTraceMeanField_ELBO,
+)
+
+
 def check_loss(loss: Any) -> None:
     """Refuse what is no objective."""
     if not isinstance(loss, ELBO):
         raise TypeError(
             f"loss is a {type(loss).__name__}: it must be an objective, such as "
             "pyrovae.objectives.ELBO() or pyro.infer.Trace_ELBO()"
+        )
+    if isinstance(loss, _JIT):
+        name = type(loss).__name__
+        raise TypeError(
+            f"{name} records the programs by itself, and finds no parameters of modules: use "
+            f"pyro.infer.{name.removeprefix('Jit')}, which pyrovae.SVI records"
         )
 
 

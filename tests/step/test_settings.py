@@ -112,6 +112,7 @@ def test_another_level_goes_on_from_where_it_stands():
     ("name", "value", "error"),
     [
         ("loss", torch.nn.MSELoss(), TypeError),
+        ("loss", pyro.infer.JitTrace_ELBO(), TypeError),
         ("optim", "adam", TypeError),
         ("level", "fast", ValueError),
         ("clip_norm", -1.0, ValueError),
