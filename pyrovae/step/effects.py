@@ -16,33 +16,57 @@ _CHANGED_SILENTLY = ("running_mean", "running_var")
 
 def changed_inputs(graph: fx.Graph) -> list[int]:
     """Which inputs of a graph it changes in place, themselves or through a view of them."""
+    _, changed = _changed(graph)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
-    part_of: dict[Any, Any] = {node: node for node in inputs}
-    changed: set[Any] = set()
-    for node in graph.nodes:
-        if node.op != "call_function":
-            continue
-        if node.target is getitem:
-            part_of[node] = part_of.get(node.args[0])
-        for writes, argument in _in_place(node.target, node.args, node.kwargs):
-            part_of[node] = part_of.get(argument)
-            if writes:
-                changed.add(part_of[node])
     return [number for number, node in enumerate(inputs) if node in changed]
 
 
 def shape_of_values(graph: fx.Graph) -> str | None:
-    """The first operation whose result has as many elements as the values of its arguments make it have."""
+    """The first operation whose result has as many elements as the values of its arguments make it have.
+
+    Values that are the same at every play, such as a triangle of indices, determine a shape once and for all.
+    """
+    same = _same_at_every_play(graph)
     for node in graph.nodes:
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
-            dynamic = torch.Tag.dynamic_output_shape in node.target.tags
-            # Row numbers take as many rows as there are numbers; a mask does not.
-            rows = node.target is torch.ops.aten.index.Tensor and not any(
-                map(_is_mask, node.args[1])
-            )
-            if dynamic and not rows:
+            if torch.Tag.dynamic_output_shape not in node.target.tags:
+                continue
+            deciding = node.all_input_nodes
+            if node.target is torch.ops.aten.index.Tensor:
+                # Row numbers take as many rows as there are numbers; a mask does not.
+                deciding = [index for index in node.args[1] if _is_mask(index)]
+            if not same.issuperset(deciding):
                 return str(node.target._schema.name.removeprefix("aten::"))
     return None
+
+
+def _same_at_every_play(graph: fx.Graph) -> set[Any]:
+    """The nodes that depend on no input, no draw, and nothing that is changed in place."""
+    part_of, changed = _changed(graph)
+    same: set[Any] = set()
+    for node in graph.nodes:
+        draws = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        fixed = node.op == "call_function" and same.issuperset(node.all_input_nodes)
+        if fixed and not draws and part_of[node] not in changed:
+            same.add(node)
+    return same
+
+
+def _changed(graph: fx.Graph) -> tuple[dict[Any, Any], set[Any]]:
+    """What each node is a view of, or itself; and those of these that are changed in place."""
+    part_of: dict[Any, Any] = {}
+    changed: set[Any] = set()
+    for node in graph.nodes:
+        part_of[node] = node
+        if node.op != "call_function":
+            continue
+        if node.target is getitem:
+            part_of[node] = part_of[node.args[0]]
+        for writes, argument in _in_place(node.target, node.args, node.kwargs):
+            part_of[node] = part_of.get(argument, node)
+            if writes:
+                changed.add(part_of[node])
+    return part_of, changed
 
 
 def has_effect(node: fx.Node) -> bool:

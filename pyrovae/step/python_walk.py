@@ -115,9 +115,10 @@ class PythonWalk:
         """All that an object and its class hold, but what the class says need not be watched."""
         ignored = getattr(value, "unwatched", ())
         attributes = getattr(value, "__dict__", {})
-        self._container(
-            attributes, ((k, v) for k, v in attributes.items() if k not in ignored), depth
+        watched = (
+            (k, v) for k, v in attributes.items() if not (k in ignored or _is_cache(value, k))
         )
+        self._container(attributes, watched, depth)
         for name in slots_of(type(value)):
             if hasattr(value, name):
                 self.entry(_Slots(value), name, getattr(value, name), depth)
@@ -165,7 +166,9 @@ class PythonWalk:
             elif name in _HOOKS:
                 if value:  # of new ones torch counts the handles
                     self._container(value, value.items(), depth)
-            elif not (simple or name in _INTERNAL or name.startswith("__")):
+            elif not (
+                simple or name in _INTERNAL or name.startswith("__") or _is_cache(module, name)
+            ):
                 self.entry(attributes, name, value, depth)
         for parameter in module._parameters.values():
             if parameter is not None:
@@ -209,6 +212,11 @@ class PythonWalk:
             self._variable(function.__globals__, name, depth)
         for module in modules_imported(function):
             self.visit(module, depth)
+
+
+def _is_cache(value: Any, name: str) -> bool:
+    """Whether it is what a bijector remembers of its last call, which it knows again by the very tensor."""
+    return name.startswith("_cached_") and isinstance(value, torch.distributions.Transform)
 
 
 class _Slots:

@@ -18,6 +18,7 @@ from unittest import mock
 import pyro
 import torch
 from torch import Tensor, fx
+from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
 from pyrovae.step.agreement import sound
@@ -126,7 +127,7 @@ def _record(
     try:
         # Checks of values are data-dependent control flow: none are made of the values of this call, and
         # none when it is played.
-        with pyro.validation_enabled(False), _no_search_for_nan():
+        with pyro.validation_enabled(False), _no_look_at_values():
             graph = make_fx(recorded)(*inputs)
         if others != other_randomness():
             raise OtherRandomnessError("it draws from Python's or NumPy's random numbers")
@@ -229,9 +230,14 @@ def _slot(tensor: Tensor, outside: Any) -> Any:
 
 
 @contextmanager
-def _no_search_for_nan() -> Iterator[None]:
-    """Pyro's losses branch on whether they are NaN, to warn; a recording cannot branch."""
-    with mock.patch("pyro.util.torch_isnan", return_value=False):
+def _no_look_at_values() -> Iterator[None]:
+    """A recording cannot branch on values, to warn or to raise.
+
+    Pyro's losses look for NaN; and distributions that were made, and expanded, while validation was on
+    go on with it, such as the priors of a ``PyroSample``.
+    """
+    no_look = mock.patch.object(Distribution, "_validate_sample", return_value=None)
+    with mock.patch("pyro.util.torch_isnan", return_value=False), no_look:
         yield
 
 

@@ -110,11 +110,19 @@ def test_what_is_changed_in_place_is_changed_once(make):
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
+def changed_mask(x):
+    mask = torch.zeros(3, dtype=torch.bool)
+    mask[:2] = x[:2] > 0
+    return x[mask].sum()
+
+
 SHAPES = {
     "nonzero": lambda x: x.sum() * len((x > 0).nonzero()),
     "unique": lambda x: x.sum() * len(torch.unique(x)),
     "mask": lambda x: x[x > 0].sum(),
     "where": lambda x: x[torch.where(x > 0)].sum(),
+    "mask of a draw": lambda x: x[torch.rand(3) > 0.5].sum(),
+    "mask that is changed": changed_mask,
 }
 
 
@@ -129,3 +137,13 @@ def test_rows_taken_by_their_numbers_are_recorded():
     x, index = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([2, 0])
     recording, _ = record(lambda: [x[index]], [x, index], [])
     assert recording([x, index + 0])[0].tolist() == [3.0, 1.0]
+
+
+def test_a_mask_that_is_the_same_at_every_play_is_recorded():
+    def above(x):
+        rows = torch.arange(3)
+        return x[rows < rows[:, None]].sum() + x[torch.where(rows > 1)].sum()
+
+    x = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0))
+    recording, _ = record(lambda: [above(x[0])], [x], [])
+    assert recording([x.flip(0)])[0] == above(x[1])

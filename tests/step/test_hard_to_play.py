@@ -6,7 +6,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions.transforms import affine_autoregressive, planar
 from pyro.infer import Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
+from pyro.nn import PyroModule, PyroSample
 from torch import nn
 
 from pyrovae import SVI
@@ -95,3 +98,81 @@ def test_a_recording_that_fails_is_given_up(monkeypatch):
     came, capture = end(make, "traced")
     assert capture.refused == "played back, it fails (RuntimeError: of an operation)"
     assert all(torch.equal(one, other) for one, other in zip(eager, came, strict=True))
+
+
+# Programs of static structure that were once refused.
+
+
+class Bayesian(PyroModule):
+    """Priors that are made, and expanded, while validation is on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = PyroModule[nn.Linear](D, 3)
+        self.layer.weight = PyroSample(dist.Normal(0.0, 1.0).expand([3, D]).to_event(2))
+        self.layer.bias = PyroSample(dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+
+    def forward(self, x):
+        loc = self.layer(x).tanh().sum(-1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(loc, 1.0), obs=x[:, 0])
+
+
+def correlations(x):
+    """A triangle is filled by a mask, which has the same shape at every step."""
+    triangle = pyro.sample("triangle", dist.LKJCholesky(D, 2.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.MultivariateNormal(torch.zeros(D), scale_tril=triangle), obs=x)
+
+
+def weight(x):
+    pyro.sample("w", dist.Normal(torch.zeros(D), 1.0).to_event(1))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(0.0, 1.0).expand([D]).to_event(1), obs=x)
+
+
+def automatic(make_model):
+    def make():
+        model = make_model()
+        return model, AutoNormal(model)
+
+    return make
+
+
+def flow(kind):
+    """A bijector that is kept, and remembers its last call."""
+
+    def make():
+        transform = kind(D)
+
+        def guide(x):
+            pyro.module("transform", transform)
+            base = dist.Normal(torch.zeros(D), 1.0).to_event(1)
+            pyro.sample("w", dist.TransformedDistribution(base, [transform]))
+
+        return weight, guide
+
+    return make
+
+
+STATIC = {
+    "Bayesian network": automatic(Bayesian),
+    "correlations": automatic(lambda: correlations),
+    "autoregressive flow": flow(affine_autoregressive),
+    "planar flow": flow(planar),
+}
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_programs_of_static_structure_are_played(name):
+    ends = []
+    for level in ("eager", "traced"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        model, guide = STATIC[name]()
+        svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), Trace_ELBO(), level=level)
+        for n in range(12):
+            svi.step(X[n % len(X)])
+        ends.append([leaf.detach().clone() for leaf in svi._function.leaves])
+    assert svi._capture.refused is None
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
