@@ -61,7 +61,7 @@ def choose_fused(optimizer: Any) -> None:
 def adam_groups(
     optimizers: Sequence[Any], parameters: Sequence[Tensor], *, begin: bool = False
 ) -> list[AdamGroup] | None:
-    """The state of fused Adams for some parameters, gathered by settings.
+    """The state of fused Adams for some parameters, gathered by settings, types and devices.
 
     Returns:
         None if some optimizer is another, has hooks, or has not made its state yet; with ``begin`` that
@@ -85,12 +85,12 @@ def adam_groups(
                 options["maximize"],
                 type(optimizer) is torch.optim.AdamW,
             )
-            if settings not in groups:
-                groups[settings] = AdamGroup(*settings)
-            group = groups[settings]
             for parameter in options["params"]:
                 if id(parameter) not in wanted:
                     continue
+                # On an accelerator the kernel takes one type at a time, and one device.
+                kind = (*settings, parameter.dtype, parameter.device)
+                group = groups.setdefault(kind, AdamGroup(*settings))
                 state = optimizer.state[parameter] if begin else optimizer.state.get(parameter)
                 if begin:
                     _begin(state, parameter)
@@ -101,7 +101,7 @@ def adam_groups(
                 group.averages.append(state["exp_avg"])
                 group.squares.append(state["exp_avg_sq"])
                 group.steps.append(state["step"])
-    return [group for group in groups.values() if group.parameters]
+    return list(groups.values())
 
 
 def _begin(state: dict[str, Tensor], parameter: Tensor) -> None:

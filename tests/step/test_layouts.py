@@ -104,3 +104,28 @@ def test_the_order_may_change_in_the_middle(change, level):
     torch.testing.assert_close(
         end(make(), level, change), end(make(), "eager"), rtol=1e-5, atol=1e-6
     )
+
+
+def test_the_kernel_is_called_for_one_type_at_a_time(monkeypatch):
+    """On a GPU it raises RuntimeError for several; on a CPU it takes them."""
+    kinds, kernel = [], torch._fused_adam_
+
+    def called(parameters, *rest, **settings):
+        kinds.append({p.dtype for p in parameters})
+        return kernel(parameters, *rest, **settings)
+
+    def guide():
+        loc = pyro.param("loc", torch.tensor(0.0, dtype=torch.float64))
+        pyro.sample("z", dist.Normal(loc, 1.0))
+
+    monkeypatch.setattr(torch, "_fused_adam_", called)
+    model = Model(PARAMETERS["by rows"], GRADIENTS["transposed"])
+    adam = pyro.optim.Adam({"lr": 0.1})
+    svi = SVI(model, guide, adam, Trace_ELBO(), level="eager")
+    before = model.w.detach().clone()
+    for _ in range(3):
+        svi.step()
+    assert kinds
+    assert all(len(kind) == 1 for kind in kinds)
+    assert not torch.equal(model.w, before)
+    assert pyro.param("loc").item() != 0.0
