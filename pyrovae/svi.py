@@ -49,7 +49,7 @@ class SVI:
             ``functools.partial(torch.optim.Adam, lr=1e-3)``.
         loss: an objective of this package, or a `pyro.infer.ELBO`.
         level: ``"eager"`` runs the programs at every step. ``"traced"`` runs them once, and plays back
-            what they did to tensors ever after: the same numbers to the bit, without the Python.
+            what they did to tensors ever after: the same parameters to the bit, without the Python.
             ``"compiled"`` turns that and the optimizer into machine code, which takes some seconds and a
             C++ compiler. ``"auto"`` starts eager, and goes on to the others as soon as they pay.
         expected_steps: how many steps will be taken, if it is known; ``"auto"`` decides by it.
