@@ -34,11 +34,11 @@ class LogMoments:
         if self._top is None or self._sum is None or self._squares is None:
             self._top, self._sum, self._squares = top, torch.zeros_like(top), torch.zeros_like(top)
         else:
-            top = torch.maximum(top, self._top)
-        # Where every weight so far is zero, its logarithm is no number to subtract.
+            # Where every weight so far is zero, what they were divided by says nothing of those to come.
+            top = torch.where(self._sum > 0, torch.maximum(top, self._top), top)
         top = torch.where(top.isfinite(), top, torch.zeros_like(top))
         weights = (log_weights - top).exp()
-        before = (self._top - top).exp() * (self._sum > 0)
+        before = torch.where(self._sum > 0, (self._top - top).exp(), 0.0)
         self._sum = self._sum * before + weights.sum(0)
         self._squares = self._squares * before.square() + weights.square().sum(0)
         self._top = top

@@ -91,6 +91,16 @@ def test_weights_of_zero_and_a_single_draw_have_a_stated_error():
         LogMoments().result()
 
 
+def test_weights_of_zero_in_a_first_chunk_do_not_hide_those_that_come_after():
+    """They set the unit to one, and e^-1000 is nothing beside it: log p(x) was minus infinity."""
+    total = LogMoments()
+    for chunk in (torch.full((5, 1), -math.inf), torch.full((5, 1), -1000.0)):
+        total.add(chunk)
+    value, error = total.result()
+    torch.testing.assert_close(value.item(), -1000 - math.log(2), rtol=0, atol=1e-12)
+    torch.testing.assert_close(error.item(), 1 / 3)  # the delta method: sqrt((10 * 5 / 25 - 1) / 9)
+
+
 def test_the_standard_error_is_the_spread_over_seeds():
     model, guide, x = problem()
     estimator = ImportanceSampling(num_particles=400)
