@@ -35,8 +35,9 @@ class ImportanceWeightedBound:
 
     Source: Importance weighted autoencoders (Burda, Grosse & Salakhutdinov, 2016).
 
-    How to read it: the first point is the ELBO. Where the curve still rises at its end, log p(x) is
-    higher; where it is flat from the start, the guide is close to the posterior.
+    How to read it: the first point is the ELBO, with what the guide enumerates summed out. Where the curve
+    still rises at its end, log p(x) is higher; where it is flat from the start, the guide is close to the
+    posterior.
 
     Example:
         >>> import torch

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.evidence import ImportanceSampling
 from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import refit
+from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.dataset import Part as PartName
@@ -160,10 +161,11 @@ def _rows(
         torch.manual_seed(seed)
         bound = ImportanceSampling(num_particles=particles, keep=True)
         drawn = cast(Tensor, bound(model, guide, x, seed=seed).log_weights)
+        height, error = elbo_of(drawn, model, guide, x, seed=seed)
         estimate = estimator(model, guide, x, seed=seed)
         return Evaluation(
-            elbo=drawn.mean(0).cpu(),
-            elbo_se=(drawn.std(0) / particles**0.5).cpu(),
+            elbo=height.cpu(),
+            elbo_se=error.cpu(),
             log_evidence=estimate.value.cpu(),
             log_evidence_se=estimate.standard_error.cpu(),
             exact=model.exact_log_evidence(x).cpu() if isinstance(model, ExactModel) else None,

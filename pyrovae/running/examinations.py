@@ -27,6 +27,7 @@ from pyrovae.evidence import (
 )
 from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import RowGuide
+from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.posterior import posterior_draws
 from pyrovae.sampling.psis import effective_sample_size, k_hat, threshold
 
@@ -113,7 +114,8 @@ def _evidence(case: Case) -> None:
     weights = estimate.log_weights
     if weights is None:
         raise ValueError("importance sampling kept no weights")
-    shapes, elbo = k_hat(weights), weights.double().mean(0)
+    shapes = k_hat(weights)
+    elbo, _ = elbo_of(weights, case.model, case.guide, case.x, seed=case.seed)
     limit = threshold(case.budget.particles)
     values, errors = estimate.value, estimate.standard_error
     case.found.rows |= {"k_hat": shapes, "log_evidence": values, "elbo": elbo}

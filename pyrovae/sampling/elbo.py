@@ -23,6 +23,8 @@ def elbo(
 ) -> tuple[Tensor, Tensor]:
     """The ELBO of each datapoint and its standard error: (B,) float64 each, in nats.
 
+    Discrete sites that the guide enumerates are averaged over exactly, as `objectives.ELBO` does.
+
     Example:
         >>> import torch
         >>> from pyrovae.models import ProbabilisticPCA
@@ -55,8 +57,29 @@ def elbo(
         chunk_size=None,
         layout=layout,
         seed=seed,
+        averaged=True,
     )
     mean = torch.stack(sums).sum(0) / num_particles
     variance = torch.stack(squares).sum(0) / num_particles - mean.square()
     error = (variance.clamp(min=0.0) / max(num_particles - 1, 1)).sqrt()
     return shift[0] + mean, error
+
+
+def elbo_of(
+    log_weights: Tensor, model: Program, guide: Program, x: Tensor, *, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """The same from log-weights (K, B) that were kept; anew where they have summed out enumerated sites.
+
+    Example:
+        >>> import torch
+        >>> from pyrovae.models import ProbabilisticPCA
+        >>> from pyrovae.guides import ExactPosterior
+        >>> model, x = ProbabilisticPCA(5, latent=2), torch.zeros(1, 5)
+        >>> elbo_of(torch.tensor([[-1.0], [-3.0]]), model, ExactPosterior(model), x)[0]
+        tensor([-2.], dtype=torch.float64)
+    """
+    count = len(log_weights)
+    if find_layout(model, guide, (x,), {}).enumerated:
+        return elbo(model, guide, x, num_particles=count, seed=seed)
+    log_weights = log_weights.double()
+    return log_weights.mean(0), log_weights.std(0) / count**0.5

@@ -15,7 +15,7 @@ from pyrovae.densities.missing import any_missing, known_missing
 from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sources.seeds import generator_from
-from pyrovae.waist.joint import density, draws
+from pyrovae.waist.joint import RowsGiven, density, draws
 from pyrovae.waist.sites import Layout
 
 BLOCK = 50  # particles drawn at once, whatever the chunk; changing it changes every draw
@@ -49,6 +49,7 @@ def score(
     chunk_size: int | None,
     layout: Layout,
     seed: int,
+    averaged: bool = False,
 ) -> None:
     """Draw particles from the guide and hand their log-weights (k, B) on, block by block.
 
@@ -62,6 +63,8 @@ def score(
         chunk_size: how many are scored at once; None chooses by the size of the batch.
         layout: where the datapoints are.
         seed: the draws are a function of it, and of nothing else here.
+        averaged: average the log-weights over what the guide enumerates, as the ELBO does, where otherwise
+            the weights are summed.
     """
     chunk = min(chunk_size or max(1, ROWS_AT_ONCE // max(1, len(x))), BLOCK)
     bare = without_statements(model)
@@ -74,7 +77,11 @@ def score(
         for number, count in enumerate(blocks(num_particles, seed)):
             with as_checked(number):
                 if layout.enumerated:
-                    add(_enumerated(model, guide, x, kwargs, count, layout))
+                    with RowsGiven():
+                        run = run_particles(
+                            model, guide, (x,), kwargs, num_particles=count, layout=layout
+                        )
+                    add(run.averaged if averaged else run.log_weights)
                     continue
                 drawn = draws(guide, (x,), kwargs, num_particles=count, layout=layout)
                 scored = []
@@ -82,12 +89,6 @@ def score(
                     some = {name: v[start : start + chunk] for name, v in drawn.values.items()}
                     scored.append(density(bare, some, (x,), kwargs, layout=layout).joint)
                 add(torch.cat(scored) - drawn.density.latent)
-
-
-def _enumerated(
-    model: Program, guide: Program, x: Tensor, kwargs: dict[str, Any], count: int, layout: Layout
-) -> Tensor:
-    return run_particles(model, guide, (x,), kwargs, num_particles=count, layout=layout).log_weights
 
 
 def without_statements(program: Program) -> Program:

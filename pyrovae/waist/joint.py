@@ -55,6 +55,31 @@ class Run:
     sites: dict[str, Site]
 
 
+def refuse_drawn_rows(msg: Any) -> None:
+    """Refuse a plate that draws its rows itself, others in every run: no number belongs to any of them.
+
+    Raises:
+        ValueError: says how to give it its rows.
+    """
+    if not site_is_subsample(msg) or msg["value"] is not None:
+        return
+    size, count = msg["fn"].size, msg["fn"].subsample_size
+    if count is not None and count < size:
+        raise ValueError(
+            f"the plate {msg['name']!r} draws {count} of its {size} rows anew in every run, so that draws "
+            "and densities would belong to different rows: give it the rows, "
+            f"pyro.plate({msg['name']!r}, {size}, subsample=rows), or all of them; an objective takes such a "
+            "plate as it is"
+        )
+
+
+class RowsGiven(Messenger):
+    """Refuses plates that draw their rows themselves, for runs that must all have the same."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        refuse_drawn_rows(msg)
+
+
 class _Held(Messenger):
     """Holds sites at values, keeps what every site became, and lets nothing out but to enumeration.
 
@@ -69,6 +94,7 @@ class _Held(Messenger):
         self.sites: dict[str, Site] = {}
 
     def _process_message(self, msg: Any) -> None:
+        refuse_drawn_rows(msg)
         if msg["type"] == "sample" and msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]]
             msg["is_observed"] = True

@@ -1,6 +1,7 @@
 """What every estimator in the public list keeps: one call, float64 per datapoint, no trace left behind."""
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -76,6 +77,33 @@ def test_a_subsample_changes_nothing(name):
     alone = make(name)(model, guide, x, seed=1).value
     rows = {"index": torch.arange(7), "size": 700}
     torch.testing.assert_close(make(name)(model, guide, x, seed=1, **rows).value, alone)
+
+
+@pytest.mark.parametrize("enumerated", [False, True])
+@pytest.mark.parametrize("name", evidence.__all__)
+def test_a_plate_that_draws_its_rows_itself_is_refused(name, enumerated):
+    """Draws of some rows were weighed by the data of others: -3.7 where log p(x) is -26 to -1."""
+    marked = {"enumerate": "parallel"} if enumerated else {}
+
+    def model(x):
+        with pyro.plate("data", len(x), subsample_size=5) as rows:
+            y = pyro.sample("y", dist.Bernoulli(torch.tensor(0.5)), infer=marked)
+            z = 0.0 if name == "Exact" else pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + y, 1.0), obs=x[rows])
+
+    def guide(x):
+        with pyro.plate("data", len(x), subsample_size=5) as rows:
+            if not enumerated:
+                pyro.sample("y", dist.Bernoulli(torch.full((5,), 0.5)))
+            if name != "Exact":
+                pyro.sample("z", dist.Normal(x[rows] / 2, 0.5**0.5))
+
+    if name == "BidirectionalMonteCarlo":
+        refused = pytest.raises(ValueError, match="must observe one site, of the shape")
+    else:
+        refused = pytest.raises(ValueError, match="'data' draws 5 of its 20 rows anew in every")
+    with refused:
+        make(name)(model, guide, torch.linspace(-10, 10, 20))
 
 
 @pytest.mark.parametrize("name", evidence.__all__)
