@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
-from pyrovae.sampling.flat import Flat
+from pyrovae.sampling.flat import flat_of
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import as_checked, blocks, no_guide
-from pyrovae.waist.joint import density, draws
+from pyrovae.waist.joint import density
 from pyrovae.waist.sites import find_layout
 
 
@@ -30,7 +30,7 @@ class UniformBox:
 
     Raises:
         ValueError: K below 1, a half-width not above 0, or a model with a discrete latent that is not
-            enumerated.
+            enumerated, a masked one, or one whose support depends on another.
 
     Source: Monte Carlo theory, methods and examples (Owen, 2013), chapter 2.
 
@@ -65,8 +65,7 @@ class UniformBox:
         kept: list[Tensor] = []
         total = LogMoments()
         with torch.random.fork_rng(), own_parameters(model):
-            example = draws(model, (x,), kwargs, num_particles=1, layout=layout)
-            flat = Flat(example.sites, layout)
+            flat, example = flat_of(model, (x,), kwargs, layout, integrated=True)
             like = example.density.joint
             log_volume = flat.size * math.log(2.0 * self.half_width)
             for number, count in enumerate(blocks(self.num_particles, seed)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.programs import Program
-from pyrovae.sampling.flat import Flat
+from pyrovae.sampling.flat import Flat, flat_of
 from pyrovae.sampling.hmc import WithSlope, slope
 from pyrovae.sampling.particle_blocks import no_guide, without_statements
 from pyrovae.step.policy import Level
@@ -47,12 +47,13 @@ class AnnealedModel:
         """Run the model once to see its latents.
 
         Raises:
-            ValueError: a latent that is discrete and not enumerated, or outside the plate.
+            ValueError: a latent that is discrete and not enumerated, outside the plate, or of a support that
+                depends on another's draw.
         """
         layout = find_layout(model, guide or no_guide, args, kwargs)
         with torch.no_grad():
-            example = draws(model, args, kwargs, num_particles=1, layout=layout)
-        return cls(model, guide, args, kwargs, layout, Flat(example.sites, layout))
+            flat, _ = flat_of(model, args, kwargs, layout)
+        return cls(model, guide, args, kwargs, layout, flat)
 
     @torch.no_grad()
     def draw(self, chains: int) -> Tensor:

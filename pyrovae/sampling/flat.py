@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import biject_to, constraints
 from torch.distributions.transforms import Transform
 
-from pyrovae.waist.joint import Values
+from pyrovae.programs import Program
+from pyrovae.waist.joint import Run, Values, draws
 from pyrovae.waist.sites import Layout, Site
 
 
@@ -86,6 +87,53 @@ class Flat:
             moved = jacobian.movedim(self._axes, self._front)
             log_det = log_det + moved.reshape(*log_det.shape, -1).sum(-1)
         return values, log_det
+
+
+def flat_of(
+    model: Program,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    layout: Layout,
+    *,
+    integrated: bool = False,
+) -> tuple[Flat, Run]:
+    """Run a model to see its latents, and once more to see that their supports stay where they are.
+
+    Args:
+        model: p(x, z).
+        args: positional arguments of it.
+        kwargs: keyword arguments of it.
+        layout: where the datapoints are.
+        integrated: whether its density is to be integrated over every number of the vector.
+
+    Returns:
+        Its latents as one vector, and the first run, with one particle.
+
+    Raises:
+        ValueError: a discrete site, one whose support depends on another's draw, or, where it is to be
+            integrated, one that is masked.
+    """
+    run = draws(model, args, kwargs, num_particles=1, layout=layout)
+    flat = Flat(run.sites, layout)
+    with torch.random.fork_rng():
+        again = draws(model, args, kwargs, num_particles=1, layout=layout).sites
+    for name, slot in flat.slots.items():
+        mask = run.sites[name]["mask"]
+        if integrated and mask is not None and not torch.as_tensor(mask).all():
+            raise ValueError(
+                f"the latent site {name!r} is masked, and where it is, p(x, z) does not depend on it and has "
+                "no integral over it: use evidence.ImportanceSampling or evidence.AnnealedImportanceSampling"
+            )
+        if slot.transform is None:
+            continue
+        raw = slot.transform.inv(run.values[name])
+        if not torch.equal(slot.transform(raw), biject_to(again[name]["fn"].support)(raw)):
+            raise ValueError(
+                f"the support of the latent site {name!r} depends on the draw of another, so that it cannot "
+                "be moved alone: draw it from Uniform(0, 1) and multiply it by its bound, "
+                "or use evidence.ImportanceSampling"
+            )
+    return flat, run
 
 
 def _is_real(support: Any) -> bool:

@@ -106,6 +106,36 @@ def test_a_plate_that_draws_its_rows_itself_is_refused(name, enumerated):
         make(name)(model, guide, torch.linspace(-10, 10, 20))
 
 
+@pytest.mark.parametrize("name", ["AnnealedImportanceSampling", "Quadrature", "UniformBox"])
+def test_a_support_that_depends_on_another_latent_is_refused(name):
+    """It was that of the first draw for all: -5.2 by annealing where log p(x) is -3.0."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.LogNormal(0.0, 1.0))
+            b = pyro.sample("b", dist.Uniform(0.0, a))
+            pyro.sample("x", dist.Normal(b, 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="support of the latent site 'b' depends on the draw of"):
+        make(name)(model, None, torch.tensor([0.0, 1.0, 3.0]))
+
+
+@pytest.mark.parametrize("name", ["AnnealedImportanceSampling", "Quadrature", "UniformBox"])
+def test_masked_latents_are_not_integrated_over(name):
+    """Where nothing is observed, log p is 0; the integral over a latent that does not count was 3.1."""
+
+    def model(x):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=torch.tensor([True, False])):
+            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    if name == "AnnealedImportanceSampling":
+        assert make(name)(model, None, torch.tensor([1.0, 2.0])).value[1] == 0
+        return
+    with pytest.raises(ValueError, match="latent site 'z' is masked"):
+        make(name)(model, None, torch.tensor([1.0, 2.0]))
+
+
 @pytest.mark.parametrize("name", evidence.__all__)
 def test_where_all_latents_are_enumerated_every_estimator_is_exact(name):
     model = GaussianMixture(5, components=3).double()

@@ -41,16 +41,83 @@ def test_modes_far_apart_are_all_counted():
     torch.testing.assert_close(found.value, exact, rtol=0, atol=1e-8)
 
 
-def test_the_error_says_when_the_grid_is_too_coarse():
-    model = ProbabilisticPCA(6, latent=2).double()
-    with torch.no_grad():
-        model.weight.normal_(0, 5)
-        model.raw_scale.fill_(-3.0)
-    x = model.decode(torch.randn(5, 2, dtype=torch.float64)).sample()
-    found = Quadrature(points=5)(model, None, x)
-    wrong = (found.value - model.exact_log_evidence(x)).abs()
-    assert (found.standard_error > 1e-3).all()
-    assert wrong.max() > 1e-3
+def ridge(scale):
+    """A posterior that is a ridge across both dimensions, as sharp as the noise of x is small."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            a = pyro.sample("a", dist.Normal(x.new_tensor(0.0), 1.0))
+            b = pyro.sample("b", dist.Normal(x.new_tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(a + 0.7 * b, scale), obs=x)
+
+    return model, dist.Normal(0.0, (1.49 + scale**2) ** 0.5)
+
+
+def test_a_grid_is_made_finer_until_the_answer_settles():
+    model, marginal = ridge(0.1)
+    x = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    found = Quadrature(points=11)(model, None, x)
+    torch.testing.assert_close(found.value, marginal.log_prob(x), rtol=0, atol=1e-4)
+    assert found.standard_error.max() < 1e-2
+    assert found.cost > 7 * 11**2
+
+
+def test_the_error_is_infinite_where_the_finest_grid_is_too_coarse():
+    """It was 0.693 where the value was off by 64 nats."""
+    model, marginal = ridge(0.003)
+    x = torch.linspace(0.5, 3, 5, dtype=torch.float64)
+    found = Quadrature()(model, None, x)
+    assert (found.value - marginal.log_prob(x)).abs().max() > 1
+    assert found.standard_error.isinf().all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.003])
+def test_a_sharp_mode_between_the_first_points_is_not_left_out(scale):
+    """One of two modes was: log p(x) too low by log 2 = 0.693, with a standard error of 0."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(z.square(), scale), obs=x)
+
+    x = torch.linspace(0.5, 2.5, 7, dtype=torch.float64)
+    # Each mode apart, by the change of variables u = z^2, around which the noise is narrow.
+    t = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
+    u = x + scale * t
+    log_density = dist.Normal(0.0, 1.0).log_prob(u.sqrt()) - (2 * u.sqrt()).log()
+    terms = log_density + dist.Normal(0.0, 1.0).log_prob(t)
+    exact = terms.logsumexp(0) + math.log(24 / 20_000) + math.log(2)
+    found = Quadrature()(model, None, x)
+    torch.testing.assert_close(found.value, exact, rtol=0, atol=1e-6)
+    assert found.standard_error.max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_counts_are_integrated_over_real_latents(dtype):
+    """The grid took the type of x, so that z was a whole number: -0.657 for -0.963."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.tensor(0.0).double(), 1.0))
+            pyro.sample("x", dist.Poisson(z.exp()), obs=x.double())
+
+    counts = torch.tensor([0, 1, 5 if dtype != torch.bool else 1])
+    whole, real = (Quadrature()(model, None, x).value for x in (counts.to(dtype), counts.double()))
+    assert torch.equal(whole, real)
+    assert whole[0].item() == pytest.approx(-0.9630, abs=1e-4)
+
+
+def test_latents_between_bounds_given_by_the_data_are_integrated():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Uniform(-1.0, x + 2))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
+    normal = dist.Normal(0.0, 1.0)
+    share = normal.cdf(x.new_tensor(2.0)) - normal.cdf(-1 - x)
+    exact = (share / (x + 3)).log()
+    torch.testing.assert_close(Quadrature()(model, None, x).value, exact, rtol=0, atol=1e-6)
 
 
 def test_more_than_two_dimensions_are_refused():
