@@ -651,3 +651,30 @@ def test_nothing_outside_is_touched():
     assert len(pyro.get_param_store()) == 0
     assert torch.get_default_dtype() is torch.float32
     assert not pyro.settings.get("module_local_params")
+
+
+def test_datapoints_along_two_dimensions_are_refused():
+    """Model and guide were multiplied out to B x B and summed: -9.2 for -1.3."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", normal(x.new_tensor(0.0)))
+            pyro.sample("x", normal(z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-2):
+            pyro.sample("z", normal(x[:, None] / 2, 0.5**0.5))
+
+    with pytest.raises(ValueError, match="'data' takes dim -2 and -1 at different sites"):
+        log_weights(model, guide, X)
+
+
+def test_a_plate_that_is_asked_for_and_not_there_is_refused():
+    """The plate "data" was taken in its place."""
+
+    def program(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", normal(x.new_tensor(0.0)))
+
+    with pytest.raises(ValueError, match="no vectorised plate 'rows' .their plates: data."):
+        log_weights(program, program, X, plate="rows")

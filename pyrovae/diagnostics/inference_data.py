@@ -40,7 +40,8 @@ def to_inference_data(
     Args:
         model: p(x, z).
         guide: q(z | x), which draws every latent.
-        x: (B, D); its dimensions are called ``row`` and ``feature``, those of a latent ``<site>_dim``.
+        x: (B, D) or (B,); its dimensions are called ``row`` and ``feature``, those of a latent
+            ``<site>_dim``.
         chains: C.
         draws: draws in each chain; the weights of all C * draws make k-hat.
         coords: labels by dimension, such as ``{"row": names}``.
@@ -71,11 +72,11 @@ def to_inference_data(
         raise ValueError(f"chains is {chains} and draws {draws}: each must be at least 1")
     count = chains * draws
     layout = replace(find_layout(model, guide, (x,), kwargs), enumerated=False)
-    values = posterior_draws(guide, x, num_particles=count, seed=seed, **kwargs)
+    values = posterior_draws(guide, x, model=model, num_particles=count, seed=seed, **kwargs)
     predicted = the_observed(replicate(model, values, x, seed=seed + 1, **kwargs), x)
     log_weights, log_likelihood = _weigh(model, guide, values, x, kwargs, layout)
     prior = [simulate(model, x, seed=seed + 2 + number, **kwargs) for number in range(count)]
-    prior_values = {name: torch.stack([p.latents[name] for p in prior]) for name in values}
+    prior_values = _stacked([each.latents for each in prior], values)
     simulated = torch.stack([the_observed(p, x) for p in prior])
 
     def drawn(tensor: Tensor, *dims: str) -> tuple[tuple[str, ...], NDArray[Any]]:
@@ -90,20 +91,29 @@ def to_inference_data(
             found[name] = drawn(rows_first, "row", *inner)
         return found
 
-    observed = {"x": (("row", "feature"), _numpy(x))}
+    dims = ("row", *(f"feature{'' if i == 0 else f'_{i}'}" for i in range(x.dim() - 1)))
+    observed = {"x": (dims, _numpy(x))}
     groups = {
         "posterior": latents(values),
-        "posterior_predictive": {"x": drawn(predicted, "row", "feature")},
+        "posterior_predictive": {"x": drawn(predicted, *dims)},
         "log_likelihood": {"x": drawn(log_likelihood, "row")},
         "sample_stats": {
             "log_weights": drawn(log_weights, "row"),
             "k_hat": (("row",), _numpy(k_hat(log_weights))),
         },
         "prior": latents(prior_values),
-        "prior_predictive": {"x": drawn(simulated, "row", "feature")},
+        "prior_predictive": {"x": drawn(simulated, *dims)},
         "observed_data": observed,
     }
     return inference_data(groups, coords=coords, attributes=_provenance(model, guide))
+
+
+def _stacked(draws: list[Values], like: Values) -> Values:
+    """Single draws side by side; each leaves out the dimensions of plates that its site is not in."""
+    return {
+        name: torch.stack([each[name] for each in draws]).reshape(value.shape)
+        for name, value in like.items()
+    }
 
 
 def _provenance(model: Program, guide: Program) -> dict[str, str]:

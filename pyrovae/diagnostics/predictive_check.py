@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyrovae.programs import Program
@@ -37,21 +38,28 @@ class PredictiveCheck:
     def p_values(self) -> dict[str, float]:
         """By statistic: the share of replicated data sets whose mean statistic is above that of the data.
 
-        Ties count half. Near 0 or 1 says that the model's data are below or above the real ones.
+        Ties count half. Near 0 or 1 says that the model's data are below or above the real ones. Rows
+        whose statistic is not a number, as where values are missing, are left out; NaN if none is left.
         """
         found = {}
         for name, value in self.observed.items():
-            difference = self.replicated[name].mean(1) - value.mean()
-            found[name] = float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
+            known = ~value.isnan()
+            difference = self.replicated[name][:, known].mean(1) - value[known].mean()
+            found[name] = float(_share_above(difference).mean())
         return found
 
     def row_p_values(self) -> dict[str, Tensor]:
-        """By statistic, (B,): the same of each datapoint by itself."""
-        found = {}
-        for name, value in self.observed.items():
-            difference = self.replicated[name] - value
-            found[name] = ((difference > 0).double() + 0.5 * (difference == 0)).mean(0)
-        return found
+        """By statistic, (B,): the same of each datapoint by itself; NaN where it is not a number."""
+        return {
+            name: _share_above(self.replicated[name] - value).mean(0)
+            for name, value in self.observed.items()
+        }
+
+
+def _share_above(difference: Tensor) -> Tensor:
+    """1 above 0, a half at 0, and NaN where nothing can be said."""
+    share = (difference > 0).double() + 0.5 * (difference == 0)
+    return torch.where(difference.isnan(), torch.nan, share)
 
 
 def predictive_check(
@@ -71,8 +79,9 @@ def predictive_check(
     Args:
         model: p(x, z).
         guide: q(z | x).
-        x: (B, D).
-        statistics: functions (..., D) -> (...) by name; five simple ones by default.
+        x: (B, D), or (B,) for D = 1; NaN is missing, and missing in the replicated data too.
+        statistics: functions (..., D) -> (...) by name, of floating-point numbers; five simple ones by
+            default.
         num_particles: K, replicated data sets.
         seed: of the draws.
         **kwargs: keyword arguments of both programs.
@@ -96,8 +105,15 @@ def predictive_check(
         0.0
     """
     chosen = dict(STATISTICS if statistics is None else statistics)
-    values = posterior_draws(guide, x, num_particles=num_particles, seed=seed, **kwargs)
+    values = posterior_draws(
+        guide, x, model=model, num_particles=num_particles, seed=seed, **kwargs
+    )
     drawn = the_observed(replicate(model, values, x, seed=seed, **kwargs), x)
+    if x.dim() == 1:
+        x, drawn = x[:, None], drawn[..., None]
+    if not x.is_floating_point():
+        x, drawn = x.double(), drawn.double()
+    drawn = torch.where(x.isnan(), torch.nan, drawn)
     return PredictiveCheck(
         {name: statistic(x).double() for name, statistic in chosen.items()},
         {name: statistic(drawn).double() for name, statistic in chosen.items()},

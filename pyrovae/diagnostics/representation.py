@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +78,7 @@ def cluster_agreement(clusters: Tensor, labels: Tensor) -> ClusterAgreement:
 
     Args:
         clusters: (N,) whole numbers, or (N, C) responsibilities, of which the largest counts.
-        labels: (N,) whole numbers, the classes.
+        labels: (N,) whole numbers of any type, the classes; which numbers does not count.
 
     Returns:
         A `ClusterAgreement`.
@@ -95,13 +93,11 @@ def cluster_agreement(clusters: Tensor, labels: Tensor) -> ClusterAgreement:
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix
 
     found = clusters.argmax(-1) if clusters.dim() == 2 else clusters
     found_array, label_array = found.cpu().numpy(), labels.cpu().numpy()
-    table: np.ndarray[Any, Any] = np.zeros(
-        (found_array.max() + 1, label_array.max() + 1), dtype=int
-    )
-    np.add.at(table, (found_array, label_array), 1)
+    table = contingency_matrix(found_array, label_array)
     rows, columns = linear_sum_assignment(-table)
     return ClusterAgreement(
         float(adjusted_rand_score(label_array, found_array)),

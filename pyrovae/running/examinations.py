@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -111,9 +112,7 @@ class Case:
 def _evidence(case: Case) -> None:
     estimator = ImportanceSampling(num_particles=case.budget.particles, keep=True)
     estimate = estimator(case.model, case.guide, case.x, seed=case.seed)
-    weights = estimate.log_weights
-    if weights is None:
-        raise ValueError("importance sampling kept no weights")
+    weights = cast(Tensor, estimate.log_weights)
     shapes = k_hat(weights)
     elbo, _ = elbo_of(weights, case.model, case.guide, case.x, seed=case.seed)
     limit = threshold(case.budget.particles)
@@ -207,7 +206,8 @@ def _calibration(case: Case) -> None:
 
 def _predictions(case: Case) -> None:
     found = predictive_check(case.model, case.guide, case.x, seed=case.seed).p_values()
-    case.found.numbers |= {f"predictive_p_{name}": p for name, p in found.items()}
+    # One that is not a number (rows of one value, or with missing ones) says nothing.
+    case.found.numbers |= {f"predictive_p_{n}": p for n, p in found.items() if not math.isnan(p)}
 
 
 def _probe(case: Case) -> None:

@@ -31,18 +31,26 @@ class Replicates:
 
 @torch.no_grad()
 def posterior_draws(
-    guide: Program, x: Tensor, *, num_particles: int, seed: int = 0, **kwargs: Any
+    guide: Program,
+    x: Tensor,
+    *,
+    num_particles: int,
+    model: Program | None = None,
+    seed: int = 0,
+    **kwargs: Any,
 ) -> Values:
     """Draw from a guide, by running it: each site's values, (K, plates, event).
 
-    Sites that are marked for enumeration are drawn like the others.
+    Sites that are marked for enumeration are drawn like the others. With a ``model`` there are as many plates
+    as the two have together, so that the draws can be given to it.
 
     Example:
         >>> from pyrovae.guides import Amortized
         >>> posterior_draws(Amortized(5, 2), torch.zeros(3, 5), num_particles=7)["z"].shape
         torch.Size([7, 3, 2])
     """
-    layout = replace(find_layout(guide, no_guide, (x,), kwargs, whole=True), enumerated=False)
+    first, second = (guide, no_guide) if model is None else (model, guide)
+    layout = replace(find_layout(first, second, (x,), kwargs, whole=True), enumerated=False)
     found: dict[str, list[Tensor]] = {}
     with torch.random.fork_rng(), own_parameters(guide):
         for count in blocks(num_particles, seed):

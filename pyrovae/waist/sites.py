@@ -181,6 +181,7 @@ def find_layout(
         )
     name = _data_plate(sites, frames, plate, whole)
     around = _around(sites, name)
+    _check_dims(sites, around)
     drawn = latent_sites(guide_trace)
     latent = [site for key, site in latent_sites(model_trace).items() if key not in drawn]
     enumerated = any(s["infer"].get("enumerate") == "parallel" for s in [*drawn.values(), *latent])
@@ -205,12 +206,23 @@ def _around(sites: list[Site], plate: str | None) -> list[str]:
     return [name for name in stacks[0] if all(name in stack for stack in stacks)]
 
 
+def _check_dims(sites: list[Site], around: list[str]) -> None:
+    """Refuse datapoints that lie along one dimension at one site and along another elsewhere."""
+    for name in around:
+        dims = {frame.dim for site in sites if (frame := frame_of(site, name)) is not None}
+        if len(dims) > 1:
+            raise ValueError(
+                f"the plate {name!r} takes dim {' and '.join(map(str, sorted(dims)))} at different sites, so "
+                "that its datapoints do not meet: give it the same dim= in model and guide"
+            )
+
+
 def _data_plate(
     sites: list[Site], frames: dict[str, Any], plate: str | None, whole: bool
 ) -> str | None:
-    for name in (plate, "data"):
+    for name in ("data",) if plate is None else (plate,):
         if name in frames:
-            return str(name)
+            return name
     observed = [site for site in sites if site["is_observed"]] or sites
     enclosing = [
         frame.name

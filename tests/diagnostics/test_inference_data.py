@@ -1,6 +1,8 @@
 """Model, guide and data as ArviZ sees them, number for number."""
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -8,6 +10,9 @@ import pyrovae
 from pyrovae.diagnostics import k_hat, to_inference_data
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+from pyrovae.sampling.posterior import posterior_draws, replicate
+from pyrovae.waist.joint import density
+from pyrovae.waist.sites import find_layout
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -74,6 +79,55 @@ def test_arviz_reads_it_as_it_stands(tmp_path):
     data.to_netcdf(str(tmp_path / "data.nc"))
     again = arviz.from_netcdf(str(tmp_path / "data.nc"))
     assert all(data[group].equals(again[group]) for group in data.groups())
+
+
+def test_rows_of_one_number_have_no_features():
+    """They were refused, for want of a dimension called feature."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def posterior(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    x = torch.randn(5)
+    data = to_inference_data(model, posterior, x, draws=10)
+    assert data["posterior_predictive"]["x"].dims == ("chain", "draw", "row")
+    np.testing.assert_array_equal(data["observed_data"]["x"].values, x.numpy())
+    log_weights = data["sample_stats"]["log_weights"].values
+    exact = dist.Normal(0.0, 2**0.5).log_prob(x).numpy()
+    np.testing.assert_allclose(log_weights, np.broadcast_to(exact, log_weights.shape), atol=1e-5)
+
+
+def test_draws_of_a_guide_lie_left_of_the_plates_of_the_model():
+    """They met a plate that the model has and the guide has not: a shape mismatch, or wrong weights."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            with pyro.plate("repeats", 3, dim=-2):
+                pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def posterior(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal((x + y.sum(0)) / 5, 5**-0.5))
+
+    x, y = torch.randn(6), torch.randn(3, 6)
+    values = posterior_draws(posterior, x, model=model, num_particles=3)
+    assert values["z"].shape == (3, 1, 6)
+    drawn = replicate(model, values, x).observed
+    assert drawn["y"].shape == (3, 3, 6)
+    assert drawn["x"].shape[-1] == 6
+    whole = torch.cat([y, x[None]]).mT
+    exact = dist.MultivariateNormal(torch.zeros(4), torch.eye(4) + 1).log_prob(whole)
+    layout = find_layout(model, posterior, (x,), {})
+    joint = density(model, values, (x,), {}, layout=layout).joint
+    log_q = density(posterior, values, (x,), {}, layout=layout).latent
+    torch.testing.assert_close(joint - log_q, exact.expand(3, -1))
 
 
 def test_bad_input_is_refused():

@@ -1,5 +1,9 @@
 """Data drawn in place of the data, and what latents know of labels."""
 
+import math
+
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -74,3 +78,73 @@ def test_clusters_that_are_classes_agree():
     assert random.accuracy < 0.5
     with pytest.raises(ValueError, match="draws 0 categories"):
         cluster_of(Amortized(6, 2), x)
+
+
+def test_rows_with_missing_values_are_left_out():
+    """One missing value made every p-value 0.0, as if the model's data were all below the real ones."""
+    model, x = fitted()
+    some = x.clone()
+    some[:3, 0] = torch.nan
+    found = predictive_check(model, ExactPosterior(model), some)
+    assert all(0.001 < p < 0.999 for p in found.p_values().values())
+    for p in found.row_p_values().values():
+        assert p[:3].isnan().all()
+        assert not p[3:].isnan().any()
+    mine = predictive_check(
+        model, ExactPosterior(model), some, statistics={"mean": lambda x: x.nanmean(-1)}
+    )
+    assert not mine.row_p_values()["mean"].isnan().any()
+    assert mine.replicated["mean"].shape == (100, 300)
+
+
+def test_a_statistic_that_one_dimension_has_not_says_nothing():
+    model = ProbabilisticPCA(1, latent=1)
+    x = model.decode(torch.randn(50, 1)).sample()
+    found = predictive_check(model, ExactPosterior(model), x).p_values()
+    assert 0.001 < found["mean"] < 0.999
+    assert math.isnan(found["roughness"])
+    assert math.isnan(found["standard deviation"])
+
+
+def test_counts_one_number_a_row_and_plates_the_guide_has_not():
+    """They were refused by torch: no mean of whole numbers, no second dimension, draws where a plate is."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-2):
+            z = pyro.sample("z", dist.Gamma(torch.tensor(2.0), 1.0))
+            with pyro.plate("pixels", x.shape[1], dim=-1):
+                pyro.sample("x", dist.Poisson(z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-2):
+            total = x.sum(-1, keepdim=True)
+            pyro.sample("z", dist.Gamma(2.0 + total, 1.0 + x.shape[1]))
+
+    x = dist.Poisson(dist.Gamma(2.0, 1.0).sample((60, 1)).expand(60, 5)).sample().long()
+    found = predictive_check(model, guide, x).p_values()
+    assert all(0.001 < p < 0.999 for p in found.values())
+
+    def single(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def posterior(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    found = predictive_check(single, posterior, 2**0.5 * torch.randn(60)).p_values()
+    assert 0.001 < found["mean"] < 0.999
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([-1, -1, 4, 4]), torch.tensor([True, True, False, False])],
+    ids=["negative", "bool"],
+)
+def test_which_numbers_name_the_classes_does_not_count(labels):
+    """A class called -1 was taken for the last one: an accuracy of 0.5 for the same partition."""
+    agreement = cluster_agreement(torch.tensor([0, 0, 1, 1]), labels)
+    assert agreement.accuracy == agreement.purity == 1.0
+    bytes_ = cluster_agreement(torch.tensor([0, 0, 1, 1]), 254 + labels.to(torch.uint8))
+    assert bytes_.accuracy == 1.0
