@@ -678,3 +678,24 @@ def test_a_plate_that_is_asked_for_and_not_there_is_refused():
 
     with pytest.raises(ValueError, match="no vectorised plate 'rows' .their plates: data."):
         log_weights(program, program, X, plate="rows")
+
+
+@pytest.mark.parametrize("infer", [{}, ENUMERATE])
+def test_auxiliary_noise_that_the_model_has_not_is_refused(infer):
+    """The "log-weights" of an exact guide were log p(x) + log 2: above the evidence, and called a bound."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", normal(x.new_tensor(0.0)))
+            pyro.sample("x", normal(z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            half = dist.Categorical(x.new_tensor([0.5, 0.5]))
+            pyro.sample("side", half, infer={"is_auxiliary": True} | infer)
+            pyro.sample("z", normal(x / 2, 0.5**0.5))
+
+    with pytest.raises(ValueError, match="auxiliary site 'side' has no counterpart in the model"):
+        log_weights(model, guide, X)
+    with pytest.raises(ValueError, match="auxiliary site 'side' has no counterpart in the model"):
+        ELBO().loss(model, guide, X)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program
 from pyrovae.sampling.flat import Flat, flat_of
 from pyrovae.sampling.hmc import WithSlope, slope
@@ -48,11 +49,14 @@ class AnnealedModel:
 
         Raises:
             ValueError: a latent that is discrete and not enumerated, outside the plate, or of a support that
-                depends on another's draw.
+                depends on another's draw; a guide of other latents.
         """
         layout = find_layout(model, guide or no_guide, args, kwargs)
         with torch.no_grad():
             flat, _ = flat_of(model, args, kwargs, layout)
+            if guide is not None:  # two that do not fit together are refused
+                with torch.random.fork_rng():
+                    run_particles(model, guide, args, kwargs, num_particles=1, layout=layout)
         return cls(model, guide, args, kwargs, layout, flat)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ def elbo(
     """The ELBO of each datapoint and its standard error: (B,) float64 each, in nats.
 
     Discrete sites that the guide enumerates are averaged over exactly, as `objectives.ELBO` does.
+    The error of a single draw is infinite.
 
     Example:
         >>> import torch
@@ -61,8 +63,9 @@ def elbo(
     )
     mean = torch.stack(sums).sum(0) / num_particles
     variance = torch.stack(squares).sum(0) / num_particles - mean.square()
-    error = (variance.clamp(min=0.0) / max(num_particles - 1, 1)).sqrt()
-    return shift[0] + mean, error
+    if num_particles == 1:
+        return shift[0], torch.full_like(mean, math.inf)
+    return shift[0] + mean, (variance.clamp(min=0.0) / (num_particles - 1)).sqrt()
 
 
 def elbo_of(

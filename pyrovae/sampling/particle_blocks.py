@@ -74,6 +74,8 @@ def score(
         own_parameters(model, guide),
         known_missing(any_missing(x)),
     ):
+        # The quick way below runs the two apart; together they are refused where they do not fit.
+        run_particles(model, guide, (x,), kwargs, num_particles=1, layout=layout)
         for number, count in enumerate(blocks(num_particles, seed)):
             with as_checked(number):
                 if layout.enumerated:

@@ -127,11 +127,18 @@ def density(
         layout: where the datapoints are, from `pyrovae.waist.sites.find_layout`.
 
     Raises:
-        ValueError: a site outside the plate over datapoints, so that no datapoint has a density of its own.
+        ValueError: a site outside the plate over datapoints, so that no datapoint has a density of its own,
+            or a latent site that is neither held nor enumerated.
     """
     held = _Held(values, enumerated=layout.enumerated)
     with _enumeration(layout), held:
         program(*args, **kwargs)
+    for name, site in held.sites.items():
+        if not site["is_observed"] and "_enumerate_dim" not in site["infer"]:
+            raise ValueError(
+                f"the latent site {name!r} is drawn by one of the two programs only, so that it has no value "
+                "in the other: draw it in both, or have it summed out by infer={'enumerate': 'parallel'}"
+            )
     return reduce_density(held.sites, set(values), layout)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pyro.distributions import Delta
+
 from pyrovae.waist.sites import PARTICLES, Layout, Site
 
 
@@ -17,13 +21,15 @@ def check_structure(
         layout: what was found when the programs were first run.
 
     Raises:
-        ValueError: a latent site that one of the two has not, a plate where the particles are, a site
+        ValueError: a latent site that one of the two has not (an auxiliary one included, unless latents are
+            made of it), a plate where the particles are, a site
             enumerated where it ties datapoints together, or nothing inside the data plate.
     """
     sites = [*in_model.items(), *in_guide.items()]
     for name, site in sites:
         _check_plates(name, site, layout)
     _check_names(in_model, in_guide, {site["name"] for site in enumerated})
+    _check_auxiliary(in_model, in_guide)
     for name, site in in_guide.items():
         _check_enumerated(name, site, layout)
     inside = [site for _, site in sites if layout.encloses(site)]
@@ -72,6 +78,23 @@ def _check_names(
                 f"the guide has a site {name!r} that the model has not: rename it, or mark it "
                 "infer={'is_auxiliary': True}"
             )
+
+
+def _check_auxiliary(in_model: dict[str, Site], in_guide: dict[str, Site]) -> None:
+    """Auxiliary draws are those that a latent is made of, without noise of its own: a Delta follows them."""
+    extra = [n for n, s in in_guide.items() if n not in in_model and not s["is_observed"]]
+    if extra and not any(_is_point(in_guide[name]["fn"]) for name in in_guide):
+        raise ValueError(
+            f"the guide's auxiliary site {extra[0]!r} has no counterpart in the model, and its latents are "
+            "not made of it (by a Delta), so that p(x, z) / q is no weight and its mean no bound: draw it in "
+            "the model too, from any r(auxiliary | z, x), or sum it out of the guide's density"
+        )
+
+
+def _is_point(distribution: Any) -> bool:
+    while not isinstance(distribution, Delta) and hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, Delta)
 
 
 def _check_enumerated(name: str, site: Site, layout: Layout) -> None:

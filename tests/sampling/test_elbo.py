@@ -42,3 +42,14 @@ def test_kept_weights_that_have_summed_sites_out_are_not_the_bound():
     assert (kept.mean(0) - exact_elbo() > 0.05).all()
     value, _ = elbo_of(kept, model, guide, X)
     torch.testing.assert_close(value, exact_elbo(), rtol=0, atol=1e-12)
+
+
+def test_a_single_draw_says_nothing_of_its_error():
+    """It was 0, as of an exact value."""
+
+    def drawn(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Categorical(GUIDE))
+
+    assert elbo(model, drawn, X, num_particles=1)[1].isinf().all()
+    assert elbo(model, drawn, X, num_particles=2)[1].isfinite().all()
