@@ -46,7 +46,7 @@ def unit_activity(
             f"num_particles is {num_particles} and x has {len(x)} rows: at least two of each are needed"
         )
     values = posterior_draws(guide, x, num_particles=num_particles, seed=seed, **kwargs)
-    z = as_vectors(values).double()
+    z = as_vectors(values, len(x)).double()
     return z.mean(0).var(0) - z.var(0).mean(0) / num_particles
 
 

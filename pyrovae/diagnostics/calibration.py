@@ -94,12 +94,12 @@ def calibration(
         )
     drawn = simulate(model, x[:1].expand(simulations, *x.shape[1:]).clone(), seed=seed, **kwargs)
     simulated = the_observed(drawn, x[:1].expand(simulations, *x.shape[1:]))
-    truth = as_vectors({name: value[None] for name, value in drawn.latents.items()})[0]
+    truth = as_vectors({n: value[None] for n, value in drawn.latents.items()}, simulations)[0]
     own: Any = guide
     if isinstance(guide, RowGuide):
         own = refit(model, guide, simulated, steps=refit_steps, seed=seed)
     values = posterior_draws(own, simulated, num_particles=draws, seed=seed + 1, **kwargs)
-    z = as_vectors({name: values[name] for name in drawn.latents})
+    z = as_vectors({name: values[name] for name in drawn.latents}, simulations)
     ranks = (z < truth).sum(0)
     uniform, symmetric = _tests(ranks.cpu().numpy(), draws)
     return Calibration(ranks, draws, torch.as_tensor(uniform), torch.as_tensor(symmetric))

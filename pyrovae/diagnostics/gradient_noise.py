@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyrovae.objective import Objective
 from pyrovae.programs import Program, modules_of, own_parameters
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def gradient_noise(
         guide: q(z | x), any Pyro program.
         *args: what both are called with.
         repeats: R, how many times the gradient is taken; its standard error falls as 1 / sqrt(R).
-        seed: of the draws; the global random state is left as it was.
+        seed: of the draws; the global random state is left as it was, and so are the averages and counts of
+            steps of the objective.
         **kwargs: what both are called with.
 
     Returns:
@@ -103,6 +105,8 @@ def gradient_noise(
     """
     if repeats < 2:
         raise ValueError(f"repeats is {repeats}: a variance needs at least 2")
+    kept = objective.state() if isinstance(objective, Objective) else {}
+    kept = {name: tensor.clone() for name, tensor in kept.items()}
     with torch.random.fork_rng(), own_parameters(model, guide):
         torch.manual_seed(seed)
         parameters = _parameters(model, guide, args, kwargs)
@@ -115,6 +119,8 @@ def gradient_noise(
                 before = each - mean[name]
                 mean[name] += before / count
                 squares[name] += before * (each - mean[name])
+    if isinstance(objective, Objective):
+        objective.load_state(kept)
     variance = {name: total / (repeats - 1) for name, total in squares.items()}
     return GradientNoise(mean, variance, repeats)
 

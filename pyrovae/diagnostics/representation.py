@@ -50,7 +50,9 @@ def linear_probe(
         True
     """
     features = [
-        as_vectors(posterior_draws(guide, rows, num_particles=num_particles, seed=seed)).mean(0)
+        as_vectors(
+            posterior_draws(guide, rows, num_particles=num_particles, seed=seed), len(rows)
+        ).mean(0)
         for rows in (x, test_x)
     ]
     return probe_accuracy(features[0], labels, features[1], test_labels)

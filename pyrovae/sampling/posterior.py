@@ -60,11 +60,11 @@ def posterior_draws(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def as_vectors(values: Values) -> Tensor:
-    """Draws of all sites side by side: (K, B, F), for sites whose only plate is that of the datapoints.
+def as_vectors(values: Values, rows: int) -> Tensor:
+    """Draws of all sites side by side: (K, B, F), for sites whose only plate is that of B datapoints.
 
     Raises:
-        ValueError: a site that is no number but a category.
+        ValueError: a site that is no number but a category, or that has something else where rows are.
     """
     categories = [name for name, value in values.items() if not value.is_floating_point()]
     if categories or not values:
@@ -72,6 +72,13 @@ def as_vectors(values: Values) -> Tensor:
             f"the guide draws {', '.join(map(repr, categories)) or 'nothing'}, which is no vector of "
             "numbers: this diagnostic is for continuous latents"
         )
+    for name, value in values.items():
+        if value.shape[1] != rows:
+            raise ValueError(
+                f"the draws of {name!r} have the shape {tuple(value.shape)}, with {value.shape[1]} where the "
+                f"{rows} datapoints are to be: this diagnostic is for sites without a plate left "
+                "of that of the datapoints (move it to the right, or use an event dimension)"
+            )
     return torch.cat(
         [value.flatten(2) if value.dim() > 2 else value[..., None] for value in values.values()], -1
     )

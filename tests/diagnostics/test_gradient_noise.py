@@ -18,8 +18,8 @@ from pyrovae.diagnostics.gradient_noise import (
     slope,
 )
 from pyrovae.guides import Amortized
-from pyrovae.models import VAE
-from pyrovae.objectives import ELBO, IWAE, MIWAE
+from pyrovae.models import VAE, ProbabilisticPCA
+from pyrovae.objectives import ELBO, IWAE, MIWAE, Beta
 
 
 class Known(PyroModule):
@@ -131,3 +131,11 @@ def test_what_cannot_be_measured_is_refused():
 def test_exact_gradients_have_an_infinite_ratio():
     noise = GradientNoise({"guide.a": torch.ones(2)}, {"guide.a": torch.zeros(2)}, 10)
     assert noise.snr() == math.inf
+
+
+def test_a_measurement_takes_no_steps_of_a_warm_up():
+    """After 20 gradients that moved nothing, a warm-up of 10 steps was over."""
+    model, guide = ProbabilisticPCA(5, latent=2), Amortized(5, 2)
+    beta = Beta(beta=4.0, warm_up=10)
+    gradient_noise(beta, model, guide, torch.randn(4, 5), repeats=20)
+    assert beta.weight() == 0.0

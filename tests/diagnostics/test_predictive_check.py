@@ -7,7 +7,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrovae.diagnostics import cluster_agreement, cluster_of, linear_probe, predictive_check
+from pyrovae.diagnostics import (
+    cluster_agreement,
+    cluster_of,
+    linear_probe,
+    predictive_check,
+    unit_activity,
+)
 from pyrovae.guides import Amortized, ExactPosterior
 from pyrovae.models import GaussianMixture, ProbabilisticPCA
 
@@ -148,3 +154,14 @@ def test_which_numbers_name_the_classes_does_not_count(labels):
     assert agreement.accuracy == agreement.purity == 1.0
     bytes_ = cluster_agreement(torch.tensor([0, 0, 1, 1]), 254 + labels.to(torch.uint8))
     assert bytes_.accuracy == 1.0
+
+
+def test_a_plate_where_the_rows_should_be_is_refused():
+    """The activity of 2 steps over 6 rows came back as that of 6 units over 2."""
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1), pyro.plate("steps", 2, dim=-2):
+            pyro.sample("z", dist.Normal(x, 0.1))
+
+    with pytest.raises(ValueError, match="with 2 where the 6 datapoints are to be"):
+        unit_activity(guide, torch.randn(6))
