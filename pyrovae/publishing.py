@@ -15,9 +15,10 @@ from torch import nn
 from pyrovae import checkpoint
 from pyrovae.experiment import Experiment, load
 from pyrovae.log_weights import log_weights
+from pyrovae.programs import RowGuide
 from pyrovae.publication.card import card, in_words
 from pyrovae.publication.export import export
-from pyrovae.refit import RowGuide, refit
+from pyrovae.refit import refit
 from pyrovae.registry.parts import build
 from pyrovae.running.config import Part
 from pyrovae.sampling.psis import k_hat, threshold

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from pyro import poutine
 from pyro.infer import ELBO as PyroELBO
@@ -11,17 +9,8 @@ from torch import Tensor, nn
 
 from pyrovae.objective import Gradient
 from pyrovae.objectives import ELBO
-from pyrovae.programs import Program, latent_sites, modules_of, own_parameters
+from pyrovae.programs import Program, RowGuide, latent_sites, modules_of, own_parameters
 from pyrovae.svi import SVI
-
-
-@runtime_checkable
-class RowGuide(Protocol):
-    """A guide with parameters for each row, which can be made anew for other rows."""
-
-    def for_rows(self, size: int) -> nn.Module:
-        """Return an unfitted guide of the same kind for ``size`` rows."""
-        ...
 
 
 def refit(

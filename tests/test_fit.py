@@ -2,10 +2,12 @@ import functools
 import math
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroModule
 from torch import nn
 
@@ -442,3 +444,66 @@ def test_a_learning_rate_of_rows_needs_rows(guide, options, error, sentence):
             progress=False,
             **options,
         )
+
+
+@pytest.mark.parametrize("guide_class", [AutoNormal, AutoMultivariateNormal])
+@pytest.mark.parametrize("optim", [None, pyro.optim.Adam({"lr": 1e-2})])
+def test_pyros_own_guides_fit_a_model_that_takes_its_data_alone(guide_class, optim):
+    def model(x):
+        loc = pyro.sample("loc", dist.Normal(torch.zeros(5), 1.0).to_event(1))
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
+
+    history = quietly(model, guide_class(model), rows(40).float(), epochs=3, optim=optim)
+    assert np.isfinite(history.train_bound).all()
+
+
+def table(kind):
+    """Five rows in the forms in which people have them; one value is 999 where it may be masked."""
+    x = np.arange(10.0).reshape(5, 2)
+    return {
+        "frame": lambda: pd.DataFrame(x),
+        "named columns": lambda: pd.DataFrame(x, columns=["a", "b"]),
+        "whole numbers of pandas": lambda: pd.DataFrame(x).astype("Int64"),
+        "other order of bytes": lambda: x.astype(">f4"),
+        "backwards": lambda: x[::-1].copy()[::-1],
+        "list of tensors": lambda: list(torch.tensor(x)),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "frame",
+        "named columns",
+        "whole numbers of pandas",
+        "other order of bytes",
+        "backwards",
+        "list of tensors",
+    ],
+)
+def test_rows_come_in_many_forms(kind):
+    model = pca(features=2)
+    x = np.arange(10.0).reshape(5, 2)
+    want, had = (
+        quietly(model, ExactPosterior(model), data, epochs=1, optim=STILL).train_bound
+        for data in (x, table(kind))
+    )
+    assert want == had
+
+
+def test_what_is_masked_is_missing():
+    model, x = pca(features=2), np.arange(10.0).reshape(5, 2)
+    absent = np.where(x == 3, np.nan, x)
+    masked = np.ma.masked_equal(np.where(x == 3, 999, x).astype(int), 999)
+    want, had = (
+        quietly(model, ExactPosterior(model), data, epochs=1, optim=STILL).train_bound
+        for data in (absent, masked)
+    )
+    assert want == had
+
+
+def test_complex_numbers_are_refused():
+    model = pca(features=2)
+    with pytest.raises(TypeError, match="must be real numbers; got torch.complex128"):
+        quietly(model, ExactPosterior(model), np.full((5, 2), 1 + 1j), epochs=1)

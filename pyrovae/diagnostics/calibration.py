@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.programs import Program
-from pyrovae.refit import RowGuide, refit
+from pyrovae.programs import Program, RowGuide
+from pyrovae.refit import refit
 from pyrovae.sampling.posterior import as_vectors, posterior_draws, simulate, the_observed
 
 BINS = 20

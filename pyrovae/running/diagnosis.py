@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrovae.programs import Program
-from pyrovae.refit import RowGuide, refit
+from pyrovae.programs import Program, RowGuide
+from pyrovae.refit import refit
 from pyrovae.running.examinations import (
     CONTINUOUS,
     DISCRETE,

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae.evidence import ImportanceSampling
-from pyrovae.programs import ExactModel, Program
+from pyrovae.programs import ExactModel, Program, RowGuide
 from pyrovae.refit import refit
 from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.dataset import Part as PartName
-from pyrovae.training.feed import PerRow
 
 ROWS_AT_ONCE = 1000
 
@@ -132,7 +131,7 @@ def evaluate(
     for x in data.fixed(part).to(like).detach().split(ROWS_AT_ONCE):
         own = (
             refit(model, guide, x, steps=refit_steps, seed=seed)
-            if isinstance(guide, PerRow)
+            if isinstance(guide, RowGuide)
             else guide
         )
         found.append(_rows(model, own, x, estimator, elbo_particles, seed))

@@ -26,8 +26,7 @@ from pyrovae.evidence import (
     Exact,
     ImportanceSampling,
 )
-from pyrovae.programs import ExactModel, Program
-from pyrovae.refit import RowGuide
+from pyrovae.programs import ExactModel, Program, RowGuide
 from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.posterior import posterior_draws
 from pyrovae.sampling.psis import effective_sample_size, k_hat, threshold

@@ -31,11 +31,12 @@ def read_table(source: Any) -> Table:
     """The rows of an array, DataFrame, AnnData, .npy or .csv file, or folder of images.
 
     Args:
-        source: an array or tensor of n rows of any shape; a DataFrame whose columns are all
-            numbers; an AnnData (its `X`); a path. A CSV file in UTF-8 has one row of numbers a line, with
-            or without a header, in which no name is a number; an empty field (or NA, null, nan) is a
-            missing value. Images of a folder, in the order of their names, are read as 8-bit grey, what
-            is transparent as white, and must all have the same size; those of 16 bits are refused.
+        source: an array or tensor of n rows of any shape, of which a masked value is missing; a
+            DataFrame whose columns are all numbers; an AnnData (its `X`); a path. A CSV file in UTF-8 has
+            one row of numbers a line, with or without a header, in which no name is a number; an empty
+            field (or NA, null, nan) is a missing value. Images of a folder, in the order of their names,
+            are read as 8-bit grey, what is transparent as white, and must all have the same size; those
+            of 16 bits are refused.
 
     Raises:
         FileNotFoundError: nothing at that path.
@@ -52,18 +53,29 @@ def read_table(source: Any) -> Table:
         matrix = source.X.toarray() if hasattr(source.X, "toarray") else source.X
         return _table(np.asarray(matrix), "AnnData")
     if isinstance(source, Tensor):
-        return _table(source.detach().cpu().numpy(), "tensor")
+        return _table(_as_array(source), "tensor")
     if kind == "pandas":
-        values = source.to_numpy()
-        if values.dtype == object:  # so come whole numbers of which some are absent
-            values = source.to_numpy(na_value=np.nan)
-        return _table(values, "DataFrame")
+        return _table(_as_array(source), type(source).__name__)
     if isinstance(source, np.ndarray | list | tuple):
         try:
-            return _table(np.asarray(source), "array")
+            return _table(_as_array(source), "array")
         except ValueError as error:
             raise ValueError(f"the rows do not make one table: {error}") from error
     raise TypeError(f"data must be {_ACCEPTED}; got {type(source).__name__}")
+
+
+def _as_array(source: Any) -> NDArray[Any]:
+    """What a person calls an array as one of NumPy's, with NaN in place of what is masked or absent."""
+    if isinstance(source, Tensor):
+        return source.detach().cpu().numpy()
+    if type(source).__module__.partition(".")[0] == "pandas":
+        values: NDArray[Any] = source.to_numpy()
+        # So come whole numbers of which some are absent.
+        return values if values.dtype != object else source.to_numpy(na_value=np.nan)
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        wide: NDArray[Any] = source.astype(np.promote_types(source.dtype, np.float64))
+        return np.ma.filled(wide, np.nan)
+    return np.asarray(source)
 
 
 def _table(values: NDArray[Any], origin: str) -> Table:
@@ -107,3 +119,30 @@ def as_tensor(values: NDArray[Any], *, grey: bool) -> Tensor:
     if grey and values.dtype.kind in "bu" and values.max(initial=0) <= 255:
         return torch.from_numpy(values.astype(np.uint8))
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def real_numbers(what: str, rows: Any) -> Tensor:
+    """An array, a DataFrame or rows in a list as a tensor, with NaN for what is masked or absent.
+
+    Raises:
+        TypeError: they are no real numbers; ``what`` begins the sentence.
+
+    >>> real_numbers("data", np.ma.masked_equal([[1, 999]], 999))
+    tensor([[1., nan]], dtype=torch.float64)
+    """
+    if isinstance(rows, Tensor):
+        found = rows
+    else:
+        try:
+            array = _as_array(rows)
+            # In the machine's own order of bytes, and without steps backwards, which tensors have not.
+            dtype = np.float64 if array.dtype == object else array.dtype.newbyteorder("=")
+            found = torch.as_tensor(np.ascontiguousarray(array, dtype=dtype))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"the {what} must be numbers, an array of the shape (N, D); got {type(rows).__name__}: "
+                f"{error}"
+            ) from error
+    if found.is_complex():
+        raise TypeError(f"the {what} must be real numbers; got {found.dtype}")
+    return found

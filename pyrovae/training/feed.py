@@ -11,20 +11,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyrovae.densities.missing import any_missing
-from pyrovae.programs import Program, check, modules_of
+from pyrovae.programs import Program, RowGuide, check, modules_of
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.seeds import generator_from
+from pyrovae.sources.tables import real_numbers
 
 Data = DataSet | Tensor | ArrayLike
-
-
-@runtime_checkable
-class PerRow(Protocol):
-    """A guide with parameters of its own for every row: rows it was not fitted to need a new fit."""
-
-    def for_rows(self, size: int) -> nn.Module:
-        """An unfitted guide of the same kind for ``size`` other rows."""
-        ...
 
 
 @runtime_checkable
@@ -118,8 +110,8 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         stored = data.train.stored
         fixed = data.fixed("validation") if len(data.validation) else None
     else:
-        stored = _numbers("training data", data).to(like.dtype)
-        fixed = None if validation is None else _numbers("validation data", validation)
+        stored = real_numbers("training data", data).to(like.dtype)
+        fixed = None if validation is None else real_numbers("validation data", validation)
     _check_rows("training data", stored, model)
     if fixed is not None:
         _check_rows("validation data", fixed, model)
@@ -127,7 +119,7 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
     return Feed(
         stored=stored.to(like.device),
         data=data if isinstance(data, DataSet) else None,
-        validation=None if isinstance(guide, PerRow) else fixed,
+        validation=None if isinstance(guide, RowGuide) else fixed,
         extras=_common_arguments(model, guide),
         dtype=like.dtype,
         incomplete=_incomplete(stored),
@@ -183,30 +175,22 @@ def place(device: str, *modules: nn.Module) -> None:
 
 
 def _common_arguments(model: Program, guide: Program) -> frozenset[str]:
-    takes_model, takes_guide = _takes(model), _takes(guide)
-    if "index" in takes_guide and "index" not in takes_model:
+    takes_model = _takes(model)
+    # What takes any argument, as Pyro's own guides do to hand it to the model, asks for none.
+    if "index" in _takes(guide, by_name=True) and "index" not in takes_model:
         raise TypeError(
             "the guide takes index=, the row numbers of the batch, and the model does not, so the two "
             "cannot be called alike: write the model as forward(self, x, index=None, size=None)"
         )
-    return frozenset(takes_model & takes_guide)
+    return frozenset(takes_model & _takes(guide))
 
 
-def _takes(program: Program) -> set[str]:
+def _takes(program: Program, by_name: bool = False) -> set[str]:
     call = program.forward if isinstance(program, nn.Module) else program
     parameters = inspect.signature(call).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if not by_name and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return {"index", "size"}
     return {"index", "size"} & set(parameters)
-
-
-def _numbers(what: str, rows: Any) -> Tensor:
-    try:
-        return torch.as_tensor(rows)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"the {what} must be numbers, an array of the shape (N, D); got {type(rows).__name__}: {error}"
-        ) from error
 
 
 def _check_rows(what: str, rows: Tensor, model: Program) -> None:

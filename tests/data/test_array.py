@@ -114,6 +114,16 @@ def test_missing_values_are_allowed_where_declared(tmp_path):
     assert data.describe()["missing"] is True
 
 
+def test_what_is_masked_is_missing():
+    masked = np.ma.masked_equal(np.arange(20).reshape(10, 2), 7)
+    with pytest.raises(ValueError, match="1 NaN; replace them, or say missing=True"):
+        Array(masked)
+    found = everything(Array(masked, missing=True))
+    assert np.isnan(found).sum() == 1
+    assert 7 not in found
+    assert everything(Array(np.ma.masked_equal(masked.data, 99))).max() == 19
+
+
 def test_whole_numbers_of_a_dataframe_may_be_missing():
     absent = pd.DataFrame({"a": pd.array([1, None] * 5, dtype="Int64"), "b": range(10)})
     with pytest.raises(ValueError, match="5 NaN; replace them, or say missing=True"):
