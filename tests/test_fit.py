@@ -507,3 +507,23 @@ def test_complex_numbers_are_refused():
     model = pca(features=2)
     with pytest.raises(TypeError, match="must be real numbers; got torch.complex128"):
         quietly(model, ExactPosterior(model), np.full((5, 2), 1 + 1j), epochs=1)
+
+
+class Uncounted(ProbabilisticPCA):
+    def forward(self, x, index=None, size=None):
+        return super().forward(x)
+
+
+class ItsPosterior(ExactPosterior):
+    def forward(self, x, index=None, size=None):
+        return super().forward(x)
+
+
+def test_a_model_that_takes_the_number_of_rows_must_count_them():
+    """Its loss counts the batch, and would be divided by N / B once more: a bound above the evidence."""
+    model, x = Uncounted(5, latent=2).double(), rows(40)
+    guide = ItsPosterior(model)
+    with pytest.raises(ValueError, match="takes size=, the number of rows, and does not use it"):
+        quietly(model, guide, x, batch_size=10, epochs=1, optim=STILL)
+    found = quietly(model, guide, x, batch_size=40, epochs=1, optim=STILL).train_bound
+    assert found == pytest.approx(model.exact_log_evidence(x).mean().item(), rel=1e-10)

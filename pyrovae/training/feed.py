@@ -8,10 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import ArrayLike
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.densities.missing import any_missing
-from pyrovae.programs import Program, RowGuide, check, modules_of
+from pyrovae.programs import Program, RowGuide, check, modules_of, own_parameters
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.tables import real_numbers
@@ -135,7 +136,8 @@ def check_together(
         What they were called with.
 
     Raises:
-        ValueError: data that the model cannot score, or a guide that is not one of this model.
+        ValueError: data that the model cannot score, a guide that is not one of this model, or a model that
+            takes the number of rows and does not count them.
     """
     first = torch.arange(min(batch_size, source.rows))
     if source.incomplete is not None:
@@ -151,6 +153,8 @@ def check_together(
             f"the guide was made for latent={theirs}, the model has latent={mine}: make both alike"
         )
     check(model, guide, x, **extras)
+    if "size" in extras and len(x) < source.rows:
+        _check_counted(model, x, extras)
     return x, extras
 
 
@@ -209,6 +213,19 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
         raise ValueError(
             f"the {what} has {rows.shape[1]} features, the model was made for {features}: make it with "
             f"features={rows.shape[1]}"
+        )
+
+
+def _check_counted(model: Program, x: Tensor, extras: dict[str, Any]) -> None:
+    """Refuse a model whose loss would be divided by an N / B that is not in it."""
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model):
+        trace = poutine.trace(model).get_trace(x, **extras)
+    sites = (site for site in trace.nodes.values() if site["type"] == "sample")
+    if all(bool((torch.as_tensor(site["scale"]) == 1.0).all()) for site in sites):
+        raise ValueError(
+            f"the model takes size=, the number of rows, and does not use it: a batch of {len(x)} counts as "
+            f"all {extras['size']} rows, and its bound would be wrong by their ratio. Write its plate as "
+            "pyrovae.programs.data_plate(len(x), index, size), or let it take x alone"
         )
 
 
