@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -161,8 +162,14 @@ class ConditionalVAE(PyroModule):
 
 def _columns(features: int, condition: int | Sequence[int]) -> tuple[list[int], list[int]]:
     """The columns that are given, and those that are left."""
-    columns = range(features - condition, features) if isinstance(condition, int) else condition
-    given = sorted(set(columns))
+    asked = np.asarray(condition)
+    if asked.size and asked.dtype.kind not in "iu":
+        raise ValueError(
+            f"condition is of {asked.dtype}: give a whole number, or the numbers of the columns (of a mask, "
+            "mask.nonzero()[0])"
+        )
+    numbers = asked.tolist()
+    given = sorted(set(numbers if asked.ndim else range(features - numbers, features)))
     left = [column for column in range(features) if column not in given]
     if not given or not left or given[0] < 0 or given[-1] >= features:
         raise ValueError(

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -225,3 +226,18 @@ def test_impossible_settings_are_refused():
     ConditionalVAE(5, condition=1, likelihood="bernoulli").check_data(
         torch.tensor([[0.0, 1, 1, 0, 0.5]])
     )
+
+
+@pytest.mark.parametrize(
+    "mask", [[True, False, False, True], np.array([True, False, False, True]), True, [0.5]]
+)
+def test_a_mask_is_no_list_of_columns(mask):
+    """It would pass for the columns 0 and 1."""
+    with pytest.raises(ValueError, match="give a whole number, or the numbers of the columns"):
+        ConditionalVAE(4, condition=mask)
+
+
+@pytest.mark.parametrize("columns", [np.array([0, 3]), torch.tensor([3, 0, 3]), range(0, 4, 3)])
+def test_columns_come_in_any_list_of_whole_numbers(columns):
+    assert ConditionalVAE(4, condition=columns).given.tolist() == [0, 3]
+    assert ConditionalVAE(4, condition=np.int64(2)).given.tolist() == [2, 3]
