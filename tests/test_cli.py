@@ -149,6 +149,17 @@ def test_a_printed_configuration_is_read_back(tmp_path, capsys):
     assert capsys.readouterr().out == printed.replace("seed: 4", "seed: 5")
 
 
+def test_a_default_that_no_file_can_hold_is_left_to_its_class(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mylab_starts.py").write_text(
+        "import torch\nfrom pyrovae.models import VAE\n\n\nclass Mine(VAE):\n"
+        "    def __init__(self, features, *, latent: int = 3, start=torch.randn):\n"
+        "        super().__init__(features, latent=latent)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["fit", "--model=mylab_starts.Mine", "--model.latent=5", "--print_config"]) == 0
+    assert Config.from_yaml(capsys.readouterr().out).model.options == {"latent": 5}
+
+
 def test_options_of_another_part_are_dropped_with_it(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("model: {name: ProbabilisticPCA, latent: 3}\nfit: {epochs: 7}\n")

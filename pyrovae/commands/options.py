@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.fit import fit
 from pyrovae.registry import parts
-from pyrovae.registry.plain import read_mapping
+from pyrovae.registry.plain import is_plain, read_mapping
 from pyrovae.registry.signatures import Option, read_options, words
 from pyrovae.running.config import PART_KINDS, SECTIONS, Config, Part
 from pyrovae.running.evaluation import evaluate
@@ -193,6 +193,8 @@ def _add(group: Any, key: str, option: Option, default: Any) -> None:
     settings = {"default": default, "help": option.help.replace("%", "%%"), "type": option.type}
     if default is inspect.Parameter.empty:
         settings |= {"default": argparse.SUPPRESS, "help": settings["help"] + " (must be given)"}
+    elif not is_plain(default):  # such as a function: the class has it, and no file of options can
+        settings |= {"default": argparse.SUPPRESS}
     try:
         group.add_argument(f"--{key}", **settings)
     except ValueError:  # a type that cannot be written on a command line
