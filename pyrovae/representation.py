@@ -22,7 +22,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
         (B, L).
 
     Raises:
-        ValueError: the guide has no such site, or it is not continuous.
+        ValueError: the guide has no such site, or it is a category, or its mean is not known.
 
     Example:
         >>> from pyrovae.guides import Amortized
@@ -31,10 +31,17 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
     """
     with torch.random.fork_rng(), own_parameters(guide):
         drawn = latent_sites(poutine.trace(guide).get_trace(x))
-    if site not in drawn or not drawn[site]["value"].is_floating_point():
-        known = ", ".join(map(repr, drawn))
-        raise ValueError(f"the guide has no continuous site {site!r}; its sites: {known}")
-    mean: Tensor = drawn[site]["fn"].mean
+    found = {name: one for name, one in drawn.items() if one["value"].is_floating_point()}
+    if site not in found:
+        known = ", ".join(map(repr, found)) or "none"
+        raise ValueError(f"the guide has no continuous site {site!r}; such sites of it: {known}")
+    try:
+        mean: Tensor = found[site]["fn"].mean
+    except NotImplementedError as error:
+        raise ValueError(
+            f"the mean of site {site!r} is not known in closed form, as for the family 'flow': take that of "
+            "draws, as pyrovae.diagnostics.linear_probe does"
+        ) from error
     return mean
 
 
@@ -93,7 +100,7 @@ def traverse(model: GenerativeModel, z: Tensor, values: Tensor) -> Tensor:
     dimensions = len(z)
     walks = z.expand(dimensions, len(values), dimensions).clone()
     each = torch.arange(dimensions)
-    walks[each, :, each] = values
+    walks[each, :, each] = values.to(z)
     mean: Tensor = model.decode(walks).mean
     return mean
 
@@ -111,7 +118,7 @@ def manifold(model: GenerativeModel, *, side: int = 15, reach: float = 0.95) -> 
         (side, side, D), in units of x; the first axis is z2 from above to below, the second z1.
 
     Raises:
-        ValueError: another number of latent dimensions than two.
+        ValueError: the latent is no vector of two numbers.
 
     Source: Auto-encoding variational Bayes (Kingma & Welling, 2014), its figure 4.
 
@@ -120,9 +127,14 @@ def manifold(model: GenerativeModel, *, side: int = 15, reach: float = 0.95) -> 
         >>> manifold(VAE(64, latent=2), side=3).shape
         torch.Size([3, 3, 64])
     """
-    if model.latent != 2:
-        raise ValueError(f"the model has {model.latent} latent dimensions: a plane has 2")
-    share = torch.linspace(0.5 - reach / 2, 0.5 + reach / 2, side)
+    prior = model.prior()
+    if prior.event_shape != (2,):
+        what = "dimensions" if prior.event_shape else "categories"
+        raise ValueError(f"the model has {model.latent} latent {what}: a plane has 2 dimensions")
+    like = prior.mean
+    share = torch.linspace(
+        0.5 - reach / 2, 0.5 + reach / 2, side, dtype=like.dtype, device=like.device
+    )
     line = torch.distributions.Normal(0.0, 1.0).icdf(share)
     z2, z1 = torch.meshgrid(line.flip(0), line, indexing="ij")
     mean: Tensor = model.decode(torch.stack([z1, z2], -1)).mean

@@ -13,8 +13,10 @@ def test_codes_are_the_means_of_the_guide():
     model = HierarchicalVAE(6, latent=2, lower=3)
     assert codes(Hierarchical(6, model), x, site="z1").shape == (4, 3)
     mixture = GaussianMixture(6, components=2)
-    with pytest.raises(ValueError, match=r"no continuous site 'z'; its sites: 'z'"):
+    with pytest.raises(ValueError, match=r"no continuous site 'z'; such sites of it: none"):
         codes(ExactPosterior(mixture), x)
+    with pytest.raises(ValueError, match=r"mean of site 'z' is not known in closed form"):
+        codes(Amortized(6, 2, family="flow"), x)
 
 
 def test_a_probe_finds_what_is_there_and_no_more():
@@ -52,3 +54,12 @@ def test_the_manifold_is_evenly_spaced_in_probability():
     torch.testing.assert_close(plane[1, 1], model.decode(torch.zeros(2)).mean.detach())
     with pytest.raises(ValueError, match="3 latent dimensions: a plane has 2"):
         manifold(VAE(16, latent=3))
+    with pytest.raises(ValueError, match="2 latent categories: a plane has 2"):
+        manifold(GaussianMixture(16, components=2))
+
+
+def test_pictures_are_made_in_the_precision_of_the_model():
+    model = VAE(16, latent=2).double()
+    assert manifold(model, side=3).dtype == torch.float64
+    walk = traverse(model, torch.zeros(2, dtype=torch.float64), torch.linspace(-1, 1, 5))
+    assert walk.dtype == torch.float64
