@@ -50,10 +50,10 @@ def show_images(
     images = np.asarray(rows, dtype=float)
     if images.ndim == 2:
         columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
-        blank = np.ones((-len(images) % columns, images.shape[1]))
+        blank = np.full((-len(images) % columns, images.shape[1]), limits[1])
         images = np.concatenate([images, blank]).reshape(-1, columns, images.shape[1])
     height, width = shape if shape is not None else (math.isqrt(images.shape[-1]),) * 2
-    canvas = _canvas(images, height, width)
+    canvas = _canvas(images, height, width, limits[1])
     figure, axes = plt.subplots(
         figsize=(scale * images.shape[1] + (1.4 if names else 0.1), scale * images.shape[0] + 0.35)
     )
@@ -71,10 +71,10 @@ def show_images(
     return figure
 
 
-def _canvas(images: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def _canvas(images: NDArray[Any], height: int, width: int, white: float) -> NDArray[Any]:
     """One picture of all, with a white line between any two."""
     down, across = images.shape[:2]
-    canvas = np.ones((down * (height + 1) + 1, across * (width + 1) + 1))
+    canvas = np.full((down * (height + 1) + 1, across * (width + 1) + 1), white)
     for i in range(down):
         for j in range(across):
             top, left = i * (height + 1) + 1, j * (width + 1) + 1

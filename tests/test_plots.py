@@ -28,6 +28,12 @@ def test_images_stand_in_the_order_they_came():
     assert figure.axes[0].images[0].get_array().shape == (11, 10)
 
 
+def test_lines_between_images_are_white_whatever_white_is():
+    canvas = show_images(np.zeros((5, 4)), columns=3, limits=(0, 16)).axes[0].images[0].get_array()
+    assert canvas[0].tolist() == [16] * 10
+    assert canvas[4:, 7:].tolist() == [[16] * 3] * 3  # where a sixth image would stand
+
+
 def test_missing_pixels_stand_out():
     image = np.full((1, 4), 0.5)
     image[0, 2] = np.nan

@@ -154,6 +154,8 @@ def mean_and_scale(x: Tensor) -> tuple[Tensor, Tensor]:
         >>> mean_and_scale(torch.tensor([[1.0], [3.0], [math.nan]]))
         (tensor([2.]), tensor([1.]))
     """
+    if not x.is_floating_point():  # bytes, whole numbers, yes and no
+        x = x.to(torch.get_default_dtype())
     if not any_missing(x):
         return x.mean(0), x.std(0, correction=0)
     mean = x.nanmean(0).nan_to_num()

@@ -106,6 +106,7 @@ class BernoulliMixture(PyroModule):
         """Start from C random rows of ``x`` (N, D), half way to the mean of all."""
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[: self.components].to(x.device)
+        x = x.to(self.pixel_logits)
         mean = x.nanmean(0).nan_to_num(0.5)
         chosen = x[rows.repeat(-(-self.components // len(rows)))[: self.components]]
         chosen = torch.where(chosen.isnan(), mean, chosen) if any_missing(x) else chosen

@@ -141,6 +141,7 @@ class ProbabilisticPCA(PyroModule):
                 "the data have missing values (NaN), for which the maximum has no closed form: use "
                 "pyrovae.fit with guides.ExactPosterior(model)"
             )
+        x = x if x.is_floating_point() else x.to(self.loc)
         loc = x.mean(0)
         centred = x - loc
         covariance = centred.mT @ centred / len(x)

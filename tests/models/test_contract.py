@@ -45,6 +45,18 @@ def test_it_is_built_from_features_alone_and_fits_a_guide(name):
 
 
 @pytest.mark.parametrize("name", models.__all__)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+def test_it_starts_from_whole_numbers_as_from_their_values(name, dtype):
+    begun = []
+    for x in (data().repeat(2, 1), data().repeat(2, 1).to(dtype)):
+        model, _ = make(name)
+        model.initialise(x, seed=0)
+        begun.append(model.state_dict())
+    for key, value in begun[0].items():
+        torch.testing.assert_close(begun[1][key], value)
+
+
+@pytest.mark.parametrize("name", models.__all__)
 def test_missing_values_are_integrated_out(name):
     """Weights are numbers, and rows without holes keep theirs: what is missing is another row's affair."""
     model, guide = make(name)
