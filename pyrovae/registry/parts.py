@@ -189,10 +189,17 @@ def _import(kind: str, path: str) -> Callable[..., Any]:
     base_module, _, base = _BASES.get(kind, "").rpartition(".")
     if base and not issubclass(part, getattr(importlib.import_module(base_module), base)):
         raise ValueError(f"{path} is not a {kind}: its class must be derived from {_BASES[kind]}.")
-    if not base and "model" not in inspect.signature(part.__call__).parameters:
+    if not base and not _is_estimator(part):
         raise ValueError(
-            f"{path} is not an estimator: it must be called with model, guide and x, as those of "
+            f"{path} is not an estimator: it must be called with model, guide, x and seed, as those of "
             "pyrovae.evidence are."
         )
     found: Callable[..., Any] = part
     return found
+
+
+def _is_estimator(part: type) -> bool:
+    """Whether its instances are called as ``estimate(model, guide, x, seed=...)``."""
+    takes = inspect.signature(part.__call__).parameters
+    any_name = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    return "model" in takes and ("seed" in takes or any_name)

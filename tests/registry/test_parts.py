@@ -80,6 +80,7 @@ def test_options_given_are_kept_and_the_rest_are_defaults():
         ("objective", "pyrovae.models.VAE"),
         ("data", "subprocess.Popen"),
         ("evidence", "subprocess.Popen"),
+        ("evidence", "pyrovae.objectives.IWAE"),
         ("optim", "pathlib.Path"),
         ("scheduler", "torch.optim.Adam"),
     ],
