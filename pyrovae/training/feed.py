@@ -208,11 +208,10 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
             f"the {what} has infinite values in {len(bad)} of {len(rows)} rows (the first: row {bad[0]}): "
             "remove or replace them; NaN would mean missing"
         )
-    features = getattr(model, "features", None)
-    if isinstance(features, int) and features != rows.shape[1]:
+    features, here = getattr(model, "features", None), rows.shape[1]
+    if isinstance(features, int) and features != here:
         raise ValueError(
-            f"the {what} has {rows.shape[1]} features, the model was made for {features}: make it with "
-            f"features={rows.shape[1]}"
+            f"the {what} has {here} features, the model was made for {features}: make it with features={here}"
         )
 
 
