@@ -165,7 +165,8 @@ class GaussianMixture(PyroModule):
     @torch.no_grad()
     def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
         """The M-step of EM: set the parameters from ``x`` (N, D) and p(z | x) (N, C), plus the floor."""
-        x, responsibilities = x.double(), responsibilities.double()
+        x = x.double()
+        responsibilities = responsibilities.to(x)
         # So much is added that a component without rows does not divide by zero.
         counts = responsibilities.sum(0) + 10 * torch.finfo(torch.float64).eps
         if any_missing(x):
@@ -178,7 +179,7 @@ class GaussianMixture(PyroModule):
         if self.covariance in ("diagonal", "spherical"):
             covariances = covariances.clamp(min=0.0) + self.floor
         else:
-            covariances = covariances + self.floor * torch.eye(self.features, dtype=x.dtype)
+            covariances = covariances + self.floor * torch.eye(self.features).to(x)
         self.set_parameters(counts / counts.sum(), loc, covariances)
 
     def _covariances(

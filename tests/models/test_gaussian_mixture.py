@@ -7,6 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.mixture import GaussianMixture as Reference
 
+from pyrovae.densities.missing import known_missing
 from pyrovae.models import GaussianMixture
 from pyrovae.models.gaussian_mixture import COVARIANCES
 
@@ -129,3 +130,14 @@ def test_impossible_settings_are_refused():
         GaussianMixture(2, components=1, floor=1e-3).set_parameters(
             torch.ones(1), torch.zeros(1, 2), torch.full((1, 2), 1e-4)
         )
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "tied", "spherical"])
+def test_the_m_step_is_made_where_the_data_are(covariance, monkeypatch):
+    """On a device without memory, with responsibilities as k-means has them: on the CPU."""
+    moved = []
+    mixture = GaussianMixture(3, components=2, covariance=covariance)
+    monkeypatch.setattr(mixture, "set_parameters", lambda *parameters: moved.extend(parameters))
+    with known_missing(False):
+        mixture.maximise_likelihood(torch.rand(7, 3, device="meta"), torch.rand(7, 2))
+    assert {tensor.device.type for tensor in moved} == {"meta"}
