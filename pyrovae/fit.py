@@ -77,7 +77,8 @@ def fit(
     Args:
         model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
         guide: q(z | x), a Pyro program with the same arguments.
-        data: a `DataSet`, or the training rows as an array (N, D); NaN is a missing value.
+        data: a `DataSet`, or the training rows as an array or a DataFrame (N, D); NaN, and what is masked in
+            a masked array, is a missing value.
         objective: any `pyro.infer.ELBO`; by default the evidence lower bound.
         optim: a function from parameters to a torch optimiser, such as
             ``functools.partial(torch.optim.Adam, lr=1e-3)`` (the default), or an optimiser.

@@ -27,7 +27,7 @@ class Array(DataSet):
             Values that are all 0 and 1 need none.
         levels: number of grey levels of whole numbers 0 ... levels - 1, 256 for 8-bit images; None
             where values lie in [0, 1] already.
-        missing: whether NaN stands for a missing value; refused otherwise.
+        missing: whether NaN, or a masked value, stands for a missing value; refused otherwise.
         split: shares of the rows to train on, to validate and to test; they sum to 1.
         split_seed: which row is in which part, and the noise of validation and test rows.
         labels: class of each row, whole numbers (n,), or None.

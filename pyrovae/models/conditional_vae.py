@@ -34,7 +34,8 @@ class ConditionalVAE(PyroModule):
     Args:
         features: D, all columns of x, those of the condition included.
         latent: L, latent dimensions.
-        condition: which columns are given: a number for the last so many, or a list of column numbers.
+        condition: which columns are given: a number for the last so many, or a list of column numbers; no
+            mask.
         conditional_prior: whether the prior of z depends on the condition.
         hidden: sizes of the decoder's hidden layers, and of the prior's.
         activation: what follows each hidden layer.
