@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.fit import fit
 from pyrovae.registry import parts
+from pyrovae.registry.parts import public_name
 from pyrovae.registry.plain import is_plain, read_mapping
 from pyrovae.registry.signatures import Option, read_options, words
 from pyrovae.running.config import PART_KINDS, SECTIONS, Config, Part
@@ -141,16 +142,12 @@ def _begin(
         part = getattr(config, kind)
         if kind == "scheduler" and name.lower() in ("none", "null"):
             config = replace(config, scheduler=None)
-        elif part is None or _name(kind, part.name) != _name(kind, name):
+        elif part is None or public_name(kind, part.name) != public_name(kind, name):
             config = config.updated({kind: name})  # the options of another part do not apply
     if "model" in named and "guide" not in named:
         exact = callable(getattr(parts.resolve("model", config.model.name), "posterior", None))
         config = replace(config, guide=Part("ExactPosterior" if exact else "Amortized"))
     return config
-
-
-def _name(kind: str, name: str) -> str:
-    return parts.public_name(kind, name)
 
 
 def _add_part(
@@ -159,7 +156,7 @@ def _add_part(
     """The choice of a part, and the options of the one that is chosen."""
     about = KIND_HELP[kind]
     choices = ", ".join(parts.names(kind))
-    name = "none" if part is None else _name(kind, part.name)
+    name = "none" if part is None else public_name(kind, part.name)
     group = parser.add_argument_group(f"{kind}: {name}")
     group.add_argument(
         f"--{kind}",
