@@ -144,7 +144,7 @@ def _run(model: Program, guide: Program, x: Tensor, count: int, layout: Layout) 
     if layout.enumerated:
         guide_run = EnumMessenger(layout.particle_dim - 1)(guide)
         model_run = EnumMessenger()(model)
-    with own_parameters(model, guide):
+    with own_parameters():
         with ParticlePlate(count, layout):
             drawn = poutine.trace(guide_run).get_trace(x)
         replayed = poutine.trace(poutine.replay(model_run, trace=drawn)).get_trace(x)

@@ -67,7 +67,7 @@ def run_particles(
     # Always: a program may enumerate a site in one call and observe it in the next.
     guide_run = EnumMessenger(layout.particle_dim - 1)(guide)
     model_run = EnumMessenger()(model)
-    with own_parameters(model, guide):
+    with own_parameters():
         with ExitStack() as handlers:
             if draws != "graph":
                 handlers.enter_context(cut)

@@ -123,7 +123,7 @@ def check(model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:
         ValueError: the guide misses the latent site 'z' of the model: add pyro.sample('z', ...) to it, or \
 mark the model's site with infer={'enumerate': 'parallel'} to have it summed out
     """
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide):
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         try:
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(

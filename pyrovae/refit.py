@@ -77,7 +77,7 @@ def fit_rows(
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}: at least one step is needed")
-    with torch.random.fork_rng(), frozen(model), own_parameters(model, guide), torch.enable_grad():
+    with torch.random.fork_rng(), frozen(model), own_parameters(), torch.enable_grad():
         torch.manual_seed(seed)
         if objective is None:
             # Without the guide's score where draws carry a gradient; by the score where they carry none.

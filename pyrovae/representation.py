@@ -29,7 +29,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
         >>> codes(Amortized(64, 2), torch.zeros(3, 64)).shape
         torch.Size([3, 2])
     """
-    with torch.random.fork_rng(), own_parameters(guide):
+    with torch.random.fork_rng(), own_parameters():
         drawn = latent_sites(poutine.trace(guide).get_trace(x))
     found = {name: one for name, one in drawn.items() if one["value"].is_floating_point()}
     if site not in found:

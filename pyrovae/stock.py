@@ -44,7 +44,7 @@ takes the scale out of the weights and puts it back after.
     """
     if not isinstance(loss, RenyiELBO):
         return None
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
             *args, **kwargs

@@ -193,7 +193,7 @@ class SVI:
 
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at these data, in nats, without a step."""
-        with torch.no_grad(), own_parameters(self.model, self.guide):
+        with torch.no_grad(), own_parameters():
             return float(self.loss.loss(self.model, self.guide, *args, **kwargs))
 
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

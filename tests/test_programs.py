@@ -84,7 +84,7 @@ class Named(PyroModule):
 
 def test_modules_with_the_same_names_keep_their_own_parameters():
     one, other = Named(1.0), Named(-2.0)
-    with own_parameters(one, other):
+    with own_parameters():
         assert [v.item() for v in one()] == [1.0, 1.0]
         assert [v.item() for v in other()] == pytest.approx([-2.0, 2.0])
     assert len(pyro.get_param_store()) == 0
@@ -93,7 +93,7 @@ def test_modules_with_the_same_names_keep_their_own_parameters():
 
 def test_a_trace_sees_parameters_as_stock_svi_needs_them():
     module = Named(1.0)
-    with own_parameters(module), poutine.trace(param_only=True) as seen:
+    with own_parameters(), poutine.trace(param_only=True) as seen:
         module()
     found = {site["value"].unconstrained() for site in seen.trace.nodes.values()}
     assert found == set(module.parameters())

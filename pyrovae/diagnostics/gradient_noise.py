@@ -107,7 +107,7 @@ def gradient_noise(
         raise ValueError(f"repeats is {repeats}: a variance needs at least 2")
     kept = objective.state() if isinstance(objective, Objective) else {}
     kept = {name: tensor.clone() for name, tensor in kept.items()}
-    with torch.random.fork_rng(), own_parameters(model, guide):
+    with torch.random.fork_rng(), own_parameters():
         torch.manual_seed(seed)
         parameters = _parameters(model, guide, args, kwargs)
         mean = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -228,7 +228,7 @@ def _parameters(
             torch.no_grad(),
             poutine.block(),
             poutine.trace(param_only=True) as seen,
-            own_parameters(program),
+            own_parameters(),
             poutine.block(hide_types=["sample"]),
         ):
             program(*args, **kwargs)

@@ -135,7 +135,7 @@ def _weigh(
     layout: Layout,
 ) -> tuple[Tensor, Tensor]:
     """Log-weights of draws, and log p(x | z) there: (K, B) each."""
-    with own_parameters(model, guide):
+    with own_parameters():
         in_guide = density(guide, values, (x,), kwargs, layout=layout).latent
         in_model = density(model, values, (x,), kwargs, layout=layout)
     return in_model.joint - in_guide, in_model.observed

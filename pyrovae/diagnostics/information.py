@@ -95,7 +95,7 @@ def information(
             "information is for guides that draw every latent, not for enumerated ones"
         )
     terms: dict[str, list[Tensor]] = {"rate": [], "distortion": [], "told": []}
-    with torch.random.fork_rng(), own_parameters(model, guide):
+    with torch.random.fork_rng(), own_parameters():
         for count in blocks(num_particles, seed, size=1):
             run = draws(guide, (x,), kwargs, num_particles=count, layout=layout)
             found = density(model, run.values, (x,), kwargs, layout=layout)

@@ -80,7 +80,7 @@ class AnnealedImportanceSampling:
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the draws are a function of ``seed``."""
         start = guide if self.start == "guide" else None
-        with torch.random.fork_rng(), own_parameters(model, *([start] if start else [])):
+        with torch.random.fork_rng(), own_parameters():
             torch.manual_seed(seed)
             annealed = AnnealedModel.of(model, start, (x,), kwargs)
             if not annealed.flat.slots:

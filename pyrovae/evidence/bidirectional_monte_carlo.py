@@ -76,7 +76,7 @@ class BidirectionalMonteCarlo:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Bound log p of as many simulated datapoints as ``x`` (B, D) has rows; its values do not count."""
-        with torch.random.fork_rng(), own_parameters(model), pyro.validation_enabled(False):
+        with torch.random.fork_rng(), own_parameters(), pyro.validation_enabled(False):
             torch.manual_seed(seed)
             drawn = simulate(model, x, **kwargs)
             simulated = the_observed(drawn, x)

@@ -48,7 +48,7 @@ class Exact:
 
 def _summed_out(model: Program, x: Tensor, kwargs: dict[str, Any]) -> Tensor:
     layout = find_layout(model, no_guide, (x,), kwargs)
-    with torch.random.fork_rng(), own_parameters(model):
+    with torch.random.fork_rng(), own_parameters():
         left = sorted(draws(model, (x,), kwargs, num_particles=1, layout=layout).values)
         if left:
             raise TypeError(

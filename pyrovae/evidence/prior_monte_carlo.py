@@ -53,7 +53,7 @@ class PriorMonteCarlo:
         layout = find_layout(model, no_guide, (x,), kwargs)
         kept: list[Tensor] = []
         total = LogMoments()
-        with torch.random.fork_rng(), own_parameters(model):
+        with torch.random.fork_rng(), own_parameters():
             for number, count in enumerate(blocks(self.num_particles, seed)):
                 with as_checked(number):
                     run = draws(model, (x,), kwargs, num_particles=count, layout=layout)

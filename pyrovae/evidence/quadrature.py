@@ -67,7 +67,7 @@ class Quadrature:
     ) -> Evidence:
         """Integrate p(x, z) over z for each row of ``x`` (B, D); the guide is not used."""
         layout = find_layout(model, no_guide, (x,), kwargs)
-        with torch.random.fork_rng(), own_parameters(model):
+        with torch.random.fork_rng(), own_parameters():
             torch.manual_seed(seed)
             flat, _ = flat_of(model, (x,), kwargs, layout, integrated=True)
             if flat.size not in (1, 2):

@@ -64,7 +64,7 @@ class UniformBox:
         layout = find_layout(model, no_guide, (x,), kwargs)
         kept: list[Tensor] = []
         total = LogMoments()
-        with torch.random.fork_rng(), own_parameters(model):
+        with torch.random.fork_rng(), own_parameters():
             flat, example = flat_of(model, (x,), kwargs, layout, integrated=True)
             like = example.density.joint
             log_volume = flat.size * math.log(2.0 * self.half_width)

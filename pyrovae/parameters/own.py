@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -14,16 +14,13 @@ from torch import Tensor
 
 
 @contextmanager
-def own_parameters(*programs: Callable[..., Any]) -> Iterator[None]:
+def own_parameters() -> Iterator[None]:
     """Let every ``PyroModule`` that runs meanwhile use its own parameters, not those of the global store.
 
     By default two modules whose attributes have the same names share parameters through Pyro's global
     store; a library that holds several models at once cannot live with that. What a module asks for by
     ``pyro.param`` is in that store, as ever: a store for each module, which Pyro would make, would hide it
     from the other program.
-
-    Args:
-        *programs: what is going to run; modules that they reach in whatever way are meant too.
     """
     with (
         pyro.settings.context(module_local_params=True),

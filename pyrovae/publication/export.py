@@ -51,7 +51,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Loc and scale, loc and scale_tril, or probabilities, for rows ``x`` (B, D)."""
         guide: Any = self.guide
-        with own_parameters(guide):
+        with own_parameters():
             # Not by running the guide: Pyro's plates take the number of rows for a constant.
             if isinstance(guide, ByFamily):
                 return numbers_of(guide.family.distribution(guide.local_parameters(x)))
@@ -71,7 +71,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
         """The mean of x, and its standard deviation where there is one, for ``z`` (B, L)."""
-        with own_parameters(self.model):
+        with own_parameters():
             x: Any = self.model.decode(z)  # type: ignore[operator]
         base = _base(x)
         if hasattr(base, "scale"):
@@ -117,7 +117,7 @@ def export(model: nn.Module, guide: nn.Module, folder: Path) -> dict[str, str]:
         with suppress(TypeError):
             _write(Encoder(guide), x, folder / "encoder.pt2", written)
     if isinstance(model, GenerativeModel):
-        with torch.random.fork_rng(), own_parameters(model):
+        with torch.random.fork_rng(), own_parameters():
             z = model.prior().sample(torch.Size((2,)))
         _write(Decoder(model), z, folder / "decoder.pt2", written)
     return written

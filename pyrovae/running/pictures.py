@@ -37,7 +37,7 @@ def pictures(model: Program, guide: Program, data: DataSet, *, seed: int = 0) ->
     """
     like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
     x = data.fixed("test").to(like)[:ROWS_AT_ONCE]
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide):
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
         torch.manual_seed(seed)
         found = samples(model, x) | reconstructions(model, guide, x)
         latent = posterior_means(guide, x)

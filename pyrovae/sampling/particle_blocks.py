@@ -71,7 +71,7 @@ def score(
     with (
         torch.no_grad(),
         torch.random.fork_rng(),
-        own_parameters(model, guide),
+        own_parameters(),
         known_missing(any_missing(x)),
     ):
         # The quick way below runs the two apart; together they are refused where they do not fit.

@@ -52,7 +52,7 @@ def posterior_draws(
     first, second = (guide, no_guide) if model is None else (model, guide)
     layout = replace(find_layout(first, second, (x,), kwargs, whole=True), enumerated=False)
     found: dict[str, list[Tensor]] = {}
-    with torch.random.fork_rng(), own_parameters(guide):
+    with torch.random.fork_rng(), own_parameters():
         for count in blocks(num_particles, seed):
             run = draws(guide, (x,), kwargs, num_particles=count, layout=layout)
             for name, value in run.values.items():
@@ -99,7 +99,7 @@ def simulate(model: Program, x: Tensor, *, seed: int | None = None, **kwargs: An
             torch.manual_seed(generator_from(seed).initial_seed())
             return simulate(model, x, **kwargs)
     observed = _observed(model, x, kwargs)
-    with own_parameters(model), poutine.block():
+    with own_parameters(), poutine.block():
         trace = poutine.trace(poutine.uncondition(model)).get_trace(x, **kwargs)
     values = {name: site["value"] for name, site in latent_sites(trace).items()}
     return Replicates(
@@ -119,7 +119,7 @@ def replicate(
     """
     observed = _observed(model, x, kwargs)
     held = poutine.condition(poutine.uncondition(model), data=latents)
-    with torch.random.fork_rng(), own_parameters(model), poutine.block():
+    with torch.random.fork_rng(), own_parameters(), poutine.block():
         torch.manual_seed(generator_from(seed).initial_seed())
         trace = poutine.trace(held).get_trace(x, **kwargs)
     drawn = latent_sites(trace)
@@ -148,7 +148,7 @@ def the_observed(replicates: Replicates, x: Tensor) -> Tensor:
 
 
 def _observed(model: Program, x: Tensor, kwargs: dict[str, Any]) -> list[str]:
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
         sites = sample_sites(poutine.trace(model).get_trace(x, **kwargs))
     return [name for name, site in sites.items() if site["is_observed"]]
 

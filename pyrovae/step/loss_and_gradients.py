@@ -80,7 +80,7 @@ class LossAndGradients:
         with (
             torch.no_grad(),
             torch.random.fork_rng(),
-            own_parameters(self.model, self.guide),
+            own_parameters(),
             poutine.trace(param_only=True) as seen,
             poutine.block(hide_types=["sample"]),
         ):
@@ -110,7 +110,7 @@ class LossAndGradients:
     ) -> tuple[Tensor, list[Tensor], RowsTaken]:
         rows = RowsTaken(self.tables)
         with (
-            own_parameters(self.model, self.guide),
+            own_parameters(),
             products_in(self.precision),
             poutine.trace(param_only=True) as seen,
             poutine.block(hide_types=["sample"]),

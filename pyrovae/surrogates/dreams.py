@@ -39,7 +39,7 @@ def dream(
             "the parameters of this guide belong to rows of the data, and a dream is no such row: use "
             "insomnia=1, or a guide that reads x, such as guides.Amortized"
         )
-    with own_parameters(model, guide):
+    with own_parameters():
         with torch.no_grad():
             dreamt = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs)
         sites = sample_sites(dreamt)

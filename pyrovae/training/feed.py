@@ -217,7 +217,7 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
 
 def _check_counted(model: Program, x: Tensor, extras: dict[str, Any]) -> None:
     """Refuse a model whose loss would be divided by an N / B that is not in it."""
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model):
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
         trace = poutine.trace(model).get_trace(x, **extras)
     sites = (site for site in trace.nodes.values() if site["type"] == "sample")
     if all(bool((torch.as_tensor(site["scale"]) == 1.0).all()) for site in sites):

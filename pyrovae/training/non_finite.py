@@ -160,7 +160,7 @@ def explain(
         rows = [numbers[i] for i in infinite.nonzero().flatten().tolist()]
         return Finding("data", "the data became infinite", rows)
     watch = Watch(len(x))
-    with pyro.validation_enabled(False), own_parameters(svi.model, svi.guide), watch:
+    with pyro.validation_enabled(False), own_parameters(), watch:
         try:
             loss = _gradients(svi, x, extras)
         except (RuntimeError, ValueError):

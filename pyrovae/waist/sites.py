@@ -166,7 +166,7 @@ def find_layout(
     Raises:
         ValueError: there is no such plate, or ``nesting`` is too small.
     """
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(model, guide), poutine.block():
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
             *args, **kwargs
