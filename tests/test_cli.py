@@ -160,6 +160,13 @@ def test_a_default_that_no_file_can_hold_is_left_to_its_class(tmp_path, monkeypa
     assert Config.from_yaml(capsys.readouterr().out).model.options == {"latent": 5}
 
 
+def test_data_have_the_name_that_they_were_given(capsys):
+    words = ["--data=Array", "--data.source=rows.csv", "--data.name=trees", "--print_config"]
+    assert main(["fit", *words]) == 0
+    config = Config.from_yaml(capsys.readouterr().out)
+    assert (config.data.name, config.data.options["name"]) == ("Array", "trees")
+
+
 def test_options_of_another_part_are_dropped_with_it(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("model: {name: ProbabilisticPCA, latent: 3}\nfit: {epochs: 7}\n")
@@ -239,6 +246,30 @@ def test_mistakes_become_one_sentence_and_status_2(line, tmp_path, monkeypatch, 
     assert shown.err.count("\n") == 1
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("optim: {name: Adam, lr: abc}", "optim.lr must be a number; got 'abc'."),
+        ("fit: {epochs: 2.5}", "fit.epochs must be a whole number; got 2.5."),
+        ("model: {name: VAE, latent: null}", "model.latent must be a whole number; got None."),
+        ("model: {name: VAE, hidden: 64}", "model.hidden must be a list such as [1, 2]; got 64."),
+        ("data: {name: Array, source: x.csv, missing: maybe}", "data.missing must be true or"),
+    ],
+)
+def test_a_value_of_another_type_in_a_file_is_named(written, sentence, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(written)
+    assert main(["fit", "--config", str(tmp_path / "c.yaml"), "--print_config"]) == 2
+    assert capsys.readouterr().err.startswith(f"pyrovae fit: {sentence}")
+
+
+def test_a_number_in_text_in_a_file_is_a_number(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("optim: {name: Adam, lr: '0.01', weight_decay: 0}")
+    assert main(["fit", "--config", str(tmp_path / "c.yaml"), "--print_config"]) == 0
+    options = Config.from_yaml(capsys.readouterr().out).optim.options
+    assert options["lr"] == 0.01
+    assert repr(options["weight_decay"]) == "0"  # or the run would have another name
 
 
 def test_a_file_for_a_comparison_may_choose_its_data_and_nothing_else(tmp_path, capsys):

@@ -15,6 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from pyrovae.commands.typed import typed
 from pyrovae.fit import fit
 from pyrovae.registry import parts
 from pyrovae.registry.parts import public_name
@@ -79,21 +80,19 @@ def parse(
         _add_section(parser, section, getattr(begun, section), known)
     if whole:
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options")
-        known["seed"] = Option("seed", int, begun.seed, "of everything random")
-        known["device"] = Option("device", str, begun.device, "where to compute: cpu, cuda, ...")
-        for key in ("seed", "device"):
-            _add(parser, key, known[key], known[key].default)
+        seed = Option("seed", int, begun.seed, "of everything random")
+        device = Option("device", str, begun.device, "where to compute: cpu, cuda, ...")
+        for option in (seed, device):
+            _add(parser, option.name, option, {}, known)
     add_others(parser)
     found = _parse_words(parser, words_left, known, begun)
-    values = begun.plain()
+    values: dict[str, Any] = {section: _pop(known, section, found) for section in sections}
     for kind in kinds:
-        if values[kind] is not None:
-            values[kind] |= {k: found.pop(f"{kind}.{k}") for k in _keys(known, kind, found)}
-    for section in sections:
-        values[section] |= {k: found.pop(f"{section}.{k}") for k in _keys(known, section, found)}
+        if (part := getattr(begun, kind)) is not None:
+            values[kind] = Part(part.name, {**part.options, **_pop(known, kind, found)})
     for key in ("seed", "device"):
-        values[key] = found.pop(key, values[key])
-    return Config.read(values).complete(), found
+        values[key] = found.pop(key, getattr(begun, key))
+    return begun.updated(values).complete(), found
 
 
 def _first_look(
@@ -169,9 +168,7 @@ def _add_part(
     if part is None:
         return
     for option in read_options(parts.resolve(kind, name), parts.options(kind, name)):
-        known[f"{kind}.{option.name}"] = option
-        default = part.options.get(option.name, option.default)
-        _add(group, f"{kind}.{option.name}", option, default)
+        _add(group, f"{kind}.{option.name}", option, part.options, known)
 
 
 def _add_section(
@@ -182,11 +179,15 @@ def _add_section(
     parameters = inspect.signature(function).parameters
     group = parser.add_argument_group(section)
     for option in read_options(function, {key: parameters[key] for key in SECTIONS[section]}):
-        known[f"{section}.{option.name}"] = option
-        _add(group, f"{section}.{option.name}", option, given.get(option.name, option.default))
+        _add(group, f"{section}.{option.name}", option, given, known)
 
 
-def _add(group: Any, key: str, option: Option, default: Any) -> None:
+def _add(
+    group: Any, key: str, option: Option, given: Mapping[str, Any], known: dict[str, Option]
+) -> None:
+    known[key], default = option, option.default
+    if option.name in given:
+        default = typed(key, option, given[option.name])
     settings = {"default": default, "help": option.help.replace("%", "%%"), "type": option.type}
     if default is inspect.Parameter.empty:
         settings |= {"default": argparse.SUPPRESS, "help": settings["help"] + " (must be given)"}
@@ -198,9 +199,10 @@ def _add(group: Any, key: str, option: Option, default: Any) -> None:
         group.add_argument(f"--{key}", **{**settings, "type": Any})
 
 
-def _keys(known: Mapping[str, Option], prefix: str, found: Namespace) -> list[str]:
-    own = [key.partition(".")[2] for key in known if key.startswith(f"{prefix}.")]
-    return [key for key in own if f"{prefix}.{key}" in found]
+def _pop(known: Mapping[str, Option], prefix: str, found: Namespace) -> dict[str, Any]:
+    """The options of a part or section, taken out of what was found."""
+    own = [key for key in known if key.startswith(f"{prefix}.") and key in found]
+    return {key.partition(".")[2]: found.pop(key) for key in own}
 
 
 def _parse_words(

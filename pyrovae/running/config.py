@@ -49,8 +49,15 @@ class Part:
         )
 
     def plain(self) -> dict[str, Any]:
-        """The part as a mapping of plain values."""
-        return {"name": self.name, **self.plain_options()}
+        """The part as a mapping of plain values, which `read` turns back into it.
+
+        >>> Part("Array", {"name": "trees"}).plain()
+        {'class_path': 'Array', 'init_args': {'name': 'trees'}}
+        """
+        options = self.plain_options()
+        if {"name", "class_path"}.isdisjoint(options):
+            return {"name": self.name, **options}
+        return {"class_path": self.name, "init_args": options}
 
     def plain_options(self) -> dict[str, Any]:
         """The options in types that YAML and JSON share."""

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pyrovae
 from pyrovae.records import Record
-from pyrovae.running.config import Config
+from pyrovae.registry.plain import plain
+from pyrovae.running.config import PART_KINDS, Config
 from pyrovae.training.history import History
 
 LONGEST = 400
@@ -83,12 +84,13 @@ def settings(config: Config) -> dict[str, Any]:
     >>> settings(Config().complete())["optim.lr"]
     0.001
     """
-    values = config.plain()
-    found = {
-        f"{section}.{key}": value
-        for section in SETTINGS
-        for key, value in _finite(values[section] or {"name": "none"}).items()
-    }
+    found: dict[str, Any] = {}
+    for section in SETTINGS:
+        given: Any = getattr(config, section)
+        if section in PART_KINDS:
+            named = {"name": given.name if given else "none"}
+            given = named | dict(given.options if given else {}) | named
+        found |= {f"{section}.{key}": value for key, value in _finite(plain(given)).items()}
     return found | {"device": config.device}
 
 

@@ -77,3 +77,10 @@ def test_mistakes_are_named(written, error, sentence):
 
 def test_what_yaml_holds_is_plain():
     assert yaml.safe_load(Config().complete().to_yaml()) == Config().complete().plain()
+
+
+def test_a_part_may_have_an_option_that_is_called_name():
+    config = Config(data=Part("Array", {"source": "rows.npy", "name": "trees"})).complete()
+    again = Config.from_yaml(config.to_yaml())
+    assert (again.data.name, again.data.options["name"]) == ("Array", "trees")
+    assert again.digest == config.digest
