@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pyrovae.cli import COMMANDS, main
@@ -98,6 +99,34 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_command(tmp_path, monkeypa
     assert closed == [1, 2, 3]
 
 
+def test_a_file_with_other_data_is_another_run_and_the_old_one_is_left_alone(tmp_path, capsys):
+    def write(seed):
+        np.savetxt(
+            tmp_path / "rows.csv", np.random.default_rng(seed).normal(size=(40, 2)), delimiter=","
+        )
+
+    words = ["fit", "--data=Array", f"--data.source={tmp_path / 'rows.csv'}", "--quiet"]
+    words += ["--model=ProbabilisticPCA", "--model.latent=1", f"--output={tmp_path / 'out'}"]
+    write(0)
+    assert main([*words, "--fit.epochs=1"]) == 0
+    (first,) = OutputFolder.open(tmp_path / "out").runs()
+    write(1)
+    assert main([*words, "--fit.epochs=1"]) == 0
+    assert "finished before" not in capsys.readouterr().err
+    of_both = {record["test_elbo"] for record in OutputFolder.open(tmp_path / "out").records()}
+    assert len(of_both) == 2
+    assert main(["evaluate", str(first.path)]) == 2
+    assert "rows.csv holds other data than it did" in capsys.readouterr().err
+    (first.path / "record.json").unlink()  # as if it had been stopped
+    write(0)
+    assert main([*words, "--fit.epochs=1"]) == 0
+    assert {r["test_elbo"] for r in OutputFolder.open(tmp_path / "out").records()} == of_both
+    write(1)
+    (first.path / "record.json").unlink()
+    assert main(["fit", "--resume", str(first.path)]) == 2
+    assert "rows.csv holds other data than it did" in capsys.readouterr().err
+
+
 def test_taking_up_a_finished_run_leaves_it_alone(fitted, tmp_path, capsys):
     (run,) = OutputFolder.open(shutil.copytree(fitted, tmp_path / "out")).runs()
     text = run.config().replace("  row_lr: null\n", "")  # as before there was such an option
@@ -126,6 +155,11 @@ def test_the_report_is_made_again(fitted, capsys):
     assert main(["report", str(fitted)]) == 0
     assert (fitted / "report.html").is_file()
     assert "Amortized" in capsys.readouterr().out
+
+
+def test_the_list_needs_no_kind(capsys):
+    assert main(["list", "--help"]) == 0
+    assert "(required)" not in capsys.readouterr().out
 
 
 def test_infinity_can_be_written(capsys):

@@ -35,7 +35,7 @@ def list_parts(words: Sequence[str], kinds: Sequence[str]) -> Namespace:
     """Which kinds, and whether with every option."""
     about = "The parts there are, by public name."
     parser = ArgumentParser(prog="pyrovae list", description=about, exit_on_error=False)
-    parser.add_argument("kind", nargs="*", help=f"only these: {', '.join(kinds)}")
+    parser.add_argument("kind", nargs="*", default=list(kinds), help="only these")
     parser.add_argument("--long", action="store_true", help="with every option")
     return _parse(parser, words)
 

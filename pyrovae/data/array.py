@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.sources.dataset import DataSet, Rows, check_values, shape_of_row
+from pyrovae.sources.fingerprints import checked_fingerprint
 from pyrovae.sources.forms import Binarisation, Form, FormName
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.tables import as_tensor, read_table
@@ -33,12 +34,15 @@ class Array(DataSet):
         labels: class of each row, whole numbers (n,), or None.
         shape: of one row, such as (28, 28), to show it as an image; that of the source if None.
         name: for tables.
+        fingerprint: that the file or folder must have; a run's configuration holds that of the data it
+            was made with. See `pyrovae.sources.fingerprints.fingerprint`.
 
     Raises:
         FileNotFoundError: nothing at that path.
         TypeError: values or labels that are not numbers; an option that does not apply.
         ValueError: no rows; an infinite value; NaN without `missing`; values outside what the form
-            allows; shares that are no split; another shape than the rows have; labels that are not whole.
+            allows; shares that are no split; another shape than the rows have; labels that are not whole;
+            another fingerprint.
 
     >>> data = Array(np.arange(20.0).reshape(10, 2))
     >>> len(data.train), len(data.validation), len(data.test)
@@ -58,7 +62,9 @@ class Array(DataSet):
         labels: Sequence[int] | None = None,
         shape: Sequence[int] | None = None,
         name: str = "array",
+        fingerprint: str | None = None,
     ) -> None:
+        content = checked_fingerprint(source, fingerprint)
         table = read_table(source)
         made = Form.of_ones_own(form, levels, binarisation)
         values = as_tensor(table.values, grey=form != "real")
@@ -74,7 +80,7 @@ class Array(DataSet):
             form=made,
             split_seed=split_seed,
             missing=missing,
-            origin={"source": table.origin},
+            origin={"source": table.origin, **content},
         )
 
 

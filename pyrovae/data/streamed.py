@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.sources.dataset import DataSet, Part, Rows, shape_of_row
+from pyrovae.sources.fingerprints import checked_fingerprint
 from pyrovae.sources.forms import Binarisation, Form, FormName
 from pyrovae.sources.row_files import open_rows
 from pyrovae.sources.seeds import generator_from
@@ -39,12 +40,14 @@ class Streamed(DataSet):
         memory: megabytes of rows in memory at a time, among which a pass is in random order.
         scan: look at every value before anything else, in place of as it is read.
         name: for tables.
+        fingerprint: that the file or folder must have; a run's configuration holds that of the data it
+            was made with. See `pyrovae.sources.fingerprints.fingerprint`.
 
     Raises:
         FileNotFoundError: nothing at that path.
         TypeError: values that are not numbers; an option that does not apply.
         ValueError: a file that is cut short, files that differ, no rows, or fewer than are held out; values
-            that the form does not have.
+            that the form does not have; another fingerprint.
         OSError: a file cannot be read.
 
     >>> import numpy as np, tempfile, pathlib
@@ -72,7 +75,9 @@ class Streamed(DataSet):
         memory: int = 256,
         scan: bool = False,
         name: str = "streamed",
+        fingerprint: str | None = None,
     ) -> None:
+        content = checked_fingerprint(source, fingerprint)
         made = Form.of_ones_own(form, levels, binarisation)
         if binarisation == "static":
             raise TypeError(
@@ -96,7 +101,7 @@ class Streamed(DataSet):
             Rows(_pick(train, held[validation:])),
             form=made,
             split_seed=split_seed,
-            origin={"source": str(files.parts[0].path), "files": len(files.parts)},
+            origin={"source": str(files.parts[0].path), "files": len(files.parts), **content},
         )
 
     def fixed(self, name: Part) -> Tensor:

@@ -14,7 +14,7 @@ from pyrovae.report import words
 from pyrovae.report.entries import Comparison, read
 from pyrovae.report.section import section
 from pyrovae.report.svg import DARK, PALETTE
-from pyrovae.report.table import columns, describe, unfit_lines
+from pyrovae.report.table import columns, unfit_lines
 from pyrovae.storage.files import write_atomically
 
 
@@ -49,8 +49,9 @@ def page(comparisons: list[Comparison]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(words=words, columns=columns, describe=describe, unfit=unfit_lines)
-    sections = [section(comparison, f"d{i}") for i, comparison in enumerate(comparisons)]
+    environment.globals.update(words=words, columns=columns, unfit=unfit_lines)
+    among = [comparison.data for comparison in comparisons]
+    sections = [section(one, f"d{i}", among) for i, one in enumerate(comparisons)]
     return environment.get_template("page.html.jinja").render(
         sections=sections,
         style=Markup(_variables() + _file("style.css")),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
+from pyrovae.records import RunFolder
 from pyrovae.report import cost, curves, plots
 from pyrovae.report.entries import PARTS, Comparison, Entry, part_options
 from pyrovae.report.pictures import Pictures, pictures
 from pyrovae.report.svg import PALETTE
+from pyrovae.report.table import Data, describe, title
 
 
 class Figure(NamedTuple):
@@ -33,6 +35,7 @@ class Section(NamedTuple):
 
     id: str
     title: str
+    about: str  # the data, in words
     comparison: Comparison
     shown: list[Shown]
     best: list[Shown]  # of each model
@@ -71,7 +74,7 @@ class Section(NamedTuple):
             (
                 run.name,
                 f"pyrovae fit --config runs/{run.name}/config.yaml",
-                run.config() or "",
+                _config(run),
             )
             for one in self.shown
             for record, run in zip(one.entry.records, one.entry.runs, strict=False)
@@ -88,15 +91,21 @@ class Section(NamedTuple):
         for kind in ("evidence", "evaluate"):  # how the numbers were made: only in configurations
             for one in self.shown:
                 for run in one.entry.runs[:1]:
-                    settings = _settings(run.config() or "", kind)
+                    settings = _settings(_config(run), kind)
                     name = str(settings.pop("name", ""))
                     if text := _listed(settings):
                         told[(kind, name, text)] = None
         return list(told)
 
 
-def section(comparison: Comparison, name: str) -> Section:
-    """Draw everything that the page shows of a comparison; `name` keeps its anchors apart."""
+def section(comparison: Comparison, name: str, among: Sequence[Data] = ()) -> Section:
+    """Draw everything that the page shows of a comparison.
+
+    Args:
+        comparison: of runs on the same data.
+        name: keeps its anchors apart from those of other sections.
+        among: the data of all sections, whose names must tell them apart.
+    """
     names = {light: f"var(--{key})" for key, light in PALETTE.items()}
     colour = {model: names[light] for model, light in plots.colours(comparison).items()}
     shown = [
@@ -104,10 +113,11 @@ def section(comparison: Comparison, name: str) -> Section:
         for i, entry in enumerate(comparison.entries)
     ]
     best = comparison.best()
-    data = [str(comparison.data[key]) for key in ("name", "form") if comparison.data.get(key)]
+    said = title(comparison.data, among) or "runs"
     return Section(
         id=name,
-        title=", ".join(data).capitalize() or "Runs",
+        title=said[0].upper() + said[1:],
+        about=describe(comparison.data, among),
         comparison=comparison,
         shown=shown,
         best=[one for one in shown if one.entry in best],
@@ -119,6 +129,13 @@ def section(comparison: Comparison, name: str) -> Section:
 
 def _figure(draw: Callable[..., str], comparison: Comparison, name: str) -> Figure:
     return Figure(draw(comparison, f"{name}w"), draw(comparison, f"{name}n", narrow=True))
+
+
+def _config(run: RunFolder) -> str:
+    try:
+        return run.config() or ""
+    except ValueError:
+        return ""
 
 
 def _settings(config: str, part: str) -> dict[str, Any]:

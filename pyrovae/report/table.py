@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pyrovae.records import Record
 from pyrovae.report.entries import Comparison, Entry, compare
 from pyrovae.report.words import number
+
+Data = Mapping[str, object]
+TOLD_ALWAYS = ("rows", "split_seed")  # by `describe`
 
 
 class Column(NamedTuple):
@@ -67,19 +70,25 @@ def table(records: Iterable[Record]) -> str:
     <BLANKLINE>
     nats per datapoint, larger is better, ± one standard error
     """
-    blocks = [_block(comparison) for comparison in compare(records)]
+    comparisons = compare(records)
+    among = [comparison.data for comparison in comparisons]
+    blocks = [_block(comparison, among) for comparison in comparisons]
     return "\n\n".join(blocks) if blocks else "No runs."
 
 
-def describe(data: dict[str, object]) -> str:
-    """The data set in a few words: its name, its form, how many rows for what."""
-    words = [str(data[key]) for key in ("name", "form") if data.get(key)]
-    rows = data.get("rows")
+def title(data: Data, among: Sequence[Data] = ()) -> str:
+    """The data set's name, its form, the file it is from, and what tells it from others of these words."""
+    return ", ".join([*_named(data), *_told(data, among)])
+
+
+def describe(data: Data, among: Sequence[Data] = ()) -> str:
+    """The data set in a few words: its title, and how many rows for what."""
+    words, rows = _named(data), data.get("rows")
     if isinstance(rows, dict):
         words.append(" / ".join(f"{count} {part}" for part, count in rows.items()) + " rows")
     if data.get("split_seed") is not None:
         words.append(f"split {data['split_seed']}")
-    return ", ".join(words)
+    return ", ".join([*words, *_told(data, among)])
 
 
 def unfit_lines(comparison: Comparison) -> list[str]:
@@ -91,8 +100,20 @@ def unfit_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def _block(comparison: Comparison) -> str:
-    lines = [describe(comparison.data)] if comparison.data else []
+def _named(data: Data) -> list[str]:
+    found = [str(data[key]) for key in ("name", "form", "source") if data.get(key)]
+    return list(dict.fromkeys(found))  # data in memory have no name but what they are
+
+
+def _told(data: Data, among: Sequence[Data]) -> list[str]:
+    alike = [other for other in among if _named(other) == _named(data)]
+    keys = dict.fromkeys(key for other in alike for key in other if key not in TOLD_ALWAYS)
+    differing = [key for key in keys if any(other.get(key) != data.get(key) for other in alike)]
+    return [f"{key} {data.get(key, 'unknown')}" for key in differing]
+
+
+def _block(comparison: Comparison, among: Sequence[Data]) -> str:
+    lines = [describe(comparison.data, among)] if comparison.data else []
     if comparison.entries:
         lines += [
             *_grid(comparison),

@@ -13,6 +13,7 @@ from pyrovae.fit import fit
 from pyrovae.registry.parts import complete, did_you_mean, options, public_name
 from pyrovae.registry.plain import is_plain, mapping, plain, to_yaml, whole_number
 from pyrovae.running.evaluation import evaluate
+from pyrovae.sources.fingerprints import fingerprint
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Config:
         return to_yaml(self.plain())
 
     def complete(self) -> Config:
-        """The same run with public names and every option's default written out.
+        """The same run with public names, every option's default and the data's fingerprint written out.
 
         Raises:
             TypeError: an option that a part does not have.
@@ -174,6 +175,8 @@ class Config:
             if part is not None:
                 name = public_name(kind, part.name)
                 chosen = complete(kind, name, part.options)
+                if chosen.get("fingerprint", "") is None:  # what the data are now
+                    chosen["fingerprint"] = fingerprint(chosen.get("source"))
                 kept = {k: v for k, v in chosen.items() if k in part.options or is_plain(v)}
                 parts[kind] = Part(name, plain(kept))
         return replace(self, **parts, **sections)

@@ -45,6 +45,27 @@ def test_failed_and_unfinished_runs_are_told_with_their_error() -> None:
     ]
 
 
+def test_tables_of_different_data_have_different_headings() -> None:
+    data = {"name": "array", "form": "binary", "rows": {"train": 8}, "split_seed": 0}
+    variants = [
+        {"source": "a.csv", "fingerprint": "1a"},
+        {"source": "a.csv", "fingerprint": "2b"},
+        {"source": "b.csv", "fingerprint": "1a"},
+        {"source": "b.csv", "fingerprint": "1a", "levels": 256},
+    ]
+    records: list[Record] = [
+        {"name": str(i), "status": "finished", "data": {**data, **other}}
+        for i, other in enumerate(variants)
+    ]
+    headings = [line for line in report.table(records).splitlines() if line.startswith("array")]
+    assert headings == [
+        "array, binary, a.csv, 8 train rows, split 0, fingerprint 1a",
+        "array, binary, a.csv, 8 train rows, split 0, fingerprint 2b",
+        "array, binary, b.csv, 8 train rows, split 0, levels unknown",
+        "array, binary, b.csv, 8 train rows, split 0, levels 256",
+    ]
+
+
 def test_nothing_is_told_as_such() -> None:
     assert report.table([]) == "No runs."
 
