@@ -22,17 +22,21 @@ lies deeper) is listed under `"not_finite"`, so a diverged run is never mistaken
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pyrovae.storage.files import read_json, without_non_finite, write_json
-from pyrovae.storage.run_folder import ARRAYS, METRICS, Record, RunFolder, Status
+from pyrovae.storage.record import Record, Status, as_record
+from pyrovae.storage.run_folder import ARRAYS, METRICS, RunFolder
 
 __all__ = ["ARRAYS", "METRICS", "OutputFolder", "Record", "RunFolder", "Status"]
+
+log = logging.getLogger("pyrovae")
 
 MARKER = "pyrovae.json"
 
@@ -55,13 +59,16 @@ class OutputFolder:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"The output folder {folder} is a file; name a new or empty folder.")
         try:
-            if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
+            mine = (folder / MARKER).is_file() or not folder.is_dir()
+            # What is left of a marker that was not finished says whose the folder was to be.
+            if not mine and not all(p.name.startswith(f".{MARKER}.") for p in folder.iterdir()):
                 raise ValueError(
                     f"The output folder {folder} holds files that pyrovae did not write (it has "
                     f"no {MARKER}); name a new or empty folder, or one made by pyrovae."
                 )
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / MARKER, {"folder of": "pyrovae", "layout": 1})
+            (folder / "runs").mkdir(exist_ok=True)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -109,10 +116,19 @@ class OutputFolder:
         return sorted((RunFolder(p) for p in folders if p.is_dir()), key=lambda run: run.name)
 
     def records(self) -> list[Record]:
-        """One record per run on disk; then those of `results.json` that have no run folder."""
-        found = [run.record() for run in self.runs()]
+        """One record per run on disk; then those of `results.json` that have no run folder.
+
+        A run whose record cannot be read counts as failed, with the reason; a `results.json` that cannot
+        be read is left out, with a note.
+        """
+        found = [_record(run) for run in self.runs()]
         names = {record["name"] for record in found}
-        return found + [record for record in self.results() if record.get("name") not in names]
+        try:
+            results = self.results()
+        except ValueError as error:
+            log.warning("%s It is left out.", error)
+            results = []
+        return found + [record for record in results if record.get("name") not in names]
 
     def write_results(self, records: Iterable[Mapping[str, Any]]) -> Path:
         """Write `results.json`, the list of these records, and return its path."""
@@ -130,6 +146,13 @@ class OutputFolder:
         if not path.is_file():
             return []
         records = read_json(path)
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        if not isinstance(records, list):
             raise ValueError(f"{path} is not a list of records.")
-        return cast(list[Record], records)
+        return [as_record(record, path) for record in records]
+
+
+def _record(run: RunFolder) -> Record:
+    try:
+        return run.record()
+    except (ValueError, OSError) as error:
+        return Record(name=run.name, status="failed", error=str(error))

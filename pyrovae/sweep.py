@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 
 import joblib
@@ -93,8 +94,10 @@ def compare(
 
 
 def finished(config: Config, output: OutputFolder) -> Record | None:
-    """The record of this very configuration, if it was run to its end in that folder."""
-    return output.run(config.run_name).finished(config.to_yaml())
+    """The record of this very configuration, if it was run to its end in that folder and can be read."""
+    with suppress(ValueError):
+        return output.run(config.run_name).finished(config.to_yaml())
+    return None
 
 
 def _carry_out(
@@ -159,6 +162,10 @@ def _record_failure(config: Config, output: OutputFolder, error: BaseException) 
     folder = output.run(config.run_name)
     if isinstance(error, FolderInUseError):
         return failure(config, folder.name, error)  # the record is for the one who writes there
+    try:
+        folder.record()
+    except ValueError as unreadable:  # a person may want to look at it
+        return failure(config, folder.name, unreadable)
     if folder.record()["status"] != "failed":
         folder.start(config.to_yaml(), resume=folder.stopped(config.to_yaml()))
         folder.write_record(failure(config, folder.name, error))

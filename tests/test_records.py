@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyrovae import records
 from pyrovae.records import METRICS, OutputFolder, RunFolder
 from pyrovae.storage import files
 
@@ -43,6 +44,20 @@ def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="holds files that pyrovae did not write"):
         OutputFolder.claim(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_may_be_claimed_again_after_a_crash_while_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(path: Path, _: object) -> None:
+        path.with_name(f".{path.name}.0a1b2c3d.tmp").touch()  # as SIGKILL leaves it
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            OutputFolder.claim(tmp_path / "out")
+    assert OutputFolder.claim(tmp_path / "out").runs() == []
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
@@ -178,6 +193,31 @@ def test_records_are_those_on_disk_then_those_in_results(folder: OutputFolder) -
         ("b", "failed"),
         ("gone", None),
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"\xff", b'{"status": "finished", "data": "x"}', b'{"status": "fine"}']
+)
+def test_an_unreadable_record_fails_its_run_and_no_other(
+    folder: OutputFolder, content: bytes
+) -> None:
+    for name in ("a", "b"):
+        folder.run(name).start("")
+        folder.run(name).write_record({"name": name, "status": "finished", "seed": 1})
+    (folder.run("a").path / "record.json").write_bytes(content)
+    damaged, whole = folder.records()
+    assert damaged["status"] == "failed"
+    assert "a/record.json is not" in str(damaged["error"])
+    assert "Remove the file" in str(damaged["error"])
+    assert whole["seed"] == 1
+
+
+def test_unreadable_results_are_left_out_with_a_note(
+    folder: OutputFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder.path / "results.json").write_text('[{"seed": "one"}]')
+    assert folder.records() == []
+    assert "its seed is 'one'. It is left out." in caplog.text
 
 
 def test_a_write_that_fails_leaves_the_old_file_alone(

@@ -94,6 +94,21 @@ def test_another_configuration_is_not_taken_for_a_finished_one(compared):
         (folder.path / "config.yaml").write_text(text)
 
 
+def test_a_damaged_record_fails_its_run_and_stops_no_other(compared):
+    output, _ = compared
+    good, _, _ = variants()
+    path = output.run(good[0].run_name).path / "record.json"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:40])
+        damaged, whole = compare(good, output, jobs=1, progress=False)
+        assert (damaged["status"], whole["status"]) == ("failed", "finished")
+        assert f"{path} is not readable JSON" in damaged["error"]
+        assert path.read_bytes() == content[:40]  # a person may want to look at it
+    finally:
+        path.write_bytes(content)
+
+
 def test_a_worker_that_dies_fails_its_run_and_no_other(tmp_path, monkeypatch):
     (tmp_path / "mylab_deadly.py").write_text(DEADLY)
     monkeypatch.syspath_prepend(tmp_path)

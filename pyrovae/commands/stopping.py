@@ -19,8 +19,10 @@ def fit_stopped(folder: RunFolder) -> str:
 
 def comparison_stopped(output: OutputFolder, configs: Iterable[Config]) -> str:
     """Of a comparison of these runs; the folder may hold others."""
-    runs = {config.run_name: config.to_yaml() for config in configs}
-    kept = sum(output.run(name).finished(text) is not None for name, text in runs.items())
+    from pyrovae.sweep import finished  # torch comes with it
+
+    runs = {config.run_name: config for config in configs}
+    kept = sum(finished(config, output) is not None for config in runs.values())
     return (
         f"\nStopped. {kept} of {len(runs)} runs are finished and kept in {output.path}; run the same command "
         "again to go on."

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyrovae.storage.files import read_json, without_non_finite, write_atomically, write_json
+from pyrovae.storage.record import Record, as_record
 
 METRICS = ("step", "epoch", "seconds", "train_bound", "validation_bound")
 ARRAYS = (
@@ -33,40 +34,6 @@ ARRAYS = (
     "component_examples",  # (C, k, D) members of each cluster; rows of NaN where it has fewer
     "component_labels",  # (C, 10) how many members of each digit the cluster holds
 )
-
-Status = Literal["finished", "failed", "unfinished"]
-
-
-class Record(TypedDict, total=False):
-    """The result of one run. Bounds and evidences: nats per datapoint, larger is better."""
-
-    name: str  # the run's folder name; required
-    status: Status  # required; "unfinished" is given to runs that have no record.json yet
-    error: str | None  # a sentence, if the run failed
-    data: dict[str, Any]  # what `DataSet.describe()` returned: name, form, rows, split_seed, ...
-    model: str  # public name
-    guide: str  # public name
-    objective: str  # public name
-    model_options: dict[str, Any]
-    guide_options: dict[str, Any]
-    objective_options: dict[str, Any]
-    settings: dict[str, Any]  # how it was trained and scored, by dotted name: optim.lr, ...
-    seed: int
-    test_elbo: float | None  # mean over test rows
-    test_elbo_se: float | None  # Monte Carlo standard error of that mean, these rows given
-    test_log_evidence: float | None  # an estimate, mean over test rows
-    test_log_evidence_se: float | None  # Monte Carlo standard error of that mean
-    exact_log_evidence: float | None  # closed form, mean over test rows; None if there is none
-    inference_gap: float | None  # log evidence less ELBO, nats per datapoint
-    train_seconds: float | None  # wall clock
-    evaluate_seconds: float | None  # wall clock
-    parameters: int | None  # count of trained numbers
-    epochs: int | None
-    steps: int | None
-    k_hat_bad_share: float | None  # share of test rows whose Pareto k-hat exceeds 0.7
-    command: str | None  # what to type to get this run again
-    versions: dict[str, str]  # package name -> version
-    not_finite: list[str]  # keys whose value was NaN or infinite, written here as None
 
 
 @dataclass(frozen=True)
@@ -118,9 +85,16 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def config(self) -> str | None:
-        """The configuration as written (YAML), or None if there is none yet."""
+        """The configuration as written (YAML), or None if there is none yet.
+
+        Raises:
+            ValueError: it is no text.
+        """
         path = self.path / "config.yaml"
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a configuration: {error}.") from error
 
     def finished(self, config: str | None = None) -> Record | None:
         """The record if the run finished (with this very configuration, if one is given)."""
@@ -159,9 +133,12 @@ class RunFolder:
         path = self.path / "record.json"
         if not path.is_file():
             return Record(name=self.name, status="unfinished", error=None)
-        record = read_json(path)
-        if not isinstance(record, dict) or "status" not in record:
-            raise ValueError(f"{path} is not a record: expected an object with a status.")
+        try:
+            record = as_record(read_json(path), path)
+            if record.get("status") not in ("finished", "failed"):
+                raise ValueError(f"{path} is not a record: expected an object with a status.")
+        except ValueError as error:
+            raise ValueError(f"{error} Remove the file to have the run done again.") from error
         return cast(Record, {**record, "name": self.name})
 
     def append_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
