@@ -157,6 +157,16 @@ def test_the_report_is_made_again(fitted, capsys):
     assert "Amortized" in capsys.readouterr().out
 
 
+def test_a_table_is_printed_where_there_are_no_letters_but_ascii(fitted):
+    done = subprocess.run(
+        [sys.executable, "-m", "pyrovae", "report", str(fitted)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"log evidence" in done.stdout
+
+
 def test_the_list_needs_no_kind(capsys):
     assert main(["list", "--help"]) == 0
     assert "(required)" not in capsys.readouterr().out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -11,8 +13,10 @@ from pyrovae.distributed.environment import processes, rank
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Let the first of them alone print."""
+    """Let the first of them alone print; what its terminal has no sign for becomes a question mark."""
     if rank() == 0:
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="replace")
         yield
         return
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
