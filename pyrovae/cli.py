@@ -64,15 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a subcommand; what goes wrong becomes one sentence and an exit status."""
     from pyrovae.commands.stopping import status_after
-    from pyrovae.registry.notes import Notes
-    from pyrovae.training.interrupts import terminable
 
     if processes() > 1 and command != "fit":
         return _refuse(
             "pyrovae", f"torchrun is for pyrovae fit; start pyrovae {command} without it."
         )
 
-    try:
+    try:  # imports take half a second too, in which Ctrl-C may come
+        from pyrovae.registry.notes import Notes
+        from pyrovae.training.interrupts import terminable
+
         with one_voice(), Notes(_say_above), terminable():
             return COMMANDS[command](words)
     except SystemExit as stop:  # after --help

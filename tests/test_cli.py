@@ -369,3 +369,18 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path):
         assert "Traceback" not in errors
     else:  # the second run was faster than the signal
         assert process.returncode == 0
+
+
+def test_ctrl_c_while_packages_are_imported_is_an_end_like_any_other():
+    code = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from pyrovae.cli import main\n"
+        "sys.exit(main(['report', 'somewhere']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, "Traceback" in done.stderr) == (130, False)
+    assert "Stopped." in done.stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pyrovae.records import OutputFolder
-from pyrovae.running.config import Config
-from pyrovae.storage.run_folder import RunFolder
+if TYPE_CHECKING:  # it is needed at once, before anything can be stopped
+    from pyrovae.records import OutputFolder
+    from pyrovae.running.config import Config
+    from pyrovae.storage.run_folder import RunFolder
 
 
 def fit_stopped(folder: RunFolder) -> str:
