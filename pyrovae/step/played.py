@@ -14,6 +14,7 @@ from pyrovae.step.call_arguments import Arguments
 from pyrovae.step.lowering import CannotCompileError
 from pyrovae.step.random_state import Before, RandomState
 from pyrovae.step.recording import Outputs, Recording, reason
+from pyrovae.step.rounding import spread_of_rounding
 
 if TYPE_CHECKING:
     from pyrovae.step.capture import Capture
@@ -136,8 +137,7 @@ class Played:
         A loss that is not a number compares with nothing: then the next call compiles.
         """
         touched = _once([*capture.state, *self.recording.changed(inputs)])
-        own = self.recording.generators
-        before = Before(touched, inputs, own)
+        before = Before(touched, inputs, self.recording.generators)
         unfit = capture.trains and not sound(self.recording(inputs), wait=True)
         before.restore()
         if unfit:
@@ -148,25 +148,42 @@ class Played:
             capture.compiler = None
             log.warning("Not compiling, somewhat slower: %s.", error)
             return capture.finish(self.recording(inputs))
-        touched = _once([*touched, *compiled.touched])
+        outputs, wrong = self._both_ways(capture, compiled, inputs)
+        if wrong is None:
+            self.compiled = compiled
+        else:
+            capture.compiler = None
+            log.warning("Not compiling, somewhat slower: compiled, %s.", wrong)
+        return outputs if compiled.finishes else capture.finish(outputs)
+
+    def _both_ways(
+        self, capture: Capture, compiled: Compiled, inputs: list[Tensor]
+    ) -> tuple[Outputs, str | None]:
+        """What a step as recorded returns, and what is wrong with the compiled one."""
+        own = self.recording.generators
+        touched = _once([*capture.state, *self.recording.changed(inputs), *compiled.touched])
         before = Before(touched, inputs, own)
         came = _came(compiled, inputs)
         left, drawn = copies(touched), RandomState(inputs, own)
         before.restore()
-        outputs = self.recording(inputs)
-        if compiled.finishes:
-            outputs = capture.finish(outputs)
-        if (
-            came is not None
-            and drawn == RandomState(inputs, own)
-            and matches([*outputs, *touched], [*came, *left], before.numbers)
-        ):
-            self.compiled = compiled
-        else:
-            capture.compiler = None
-            what = "it fails" if came is None else "its numbers differ"
-            log.warning("Not compiling, somewhat slower: compiled, %s.", what)
-        return outputs if compiled.finishes else capture.finish(outputs)
+
+        def step() -> Outputs:
+            outputs = self.recording(inputs)
+            return [*(capture.finish(outputs) if compiled.finishes else outputs), *touched]
+
+        expected = step()
+        outputs = expected[: len(expected) - len(touched)]
+        if came is None:
+            return outputs, "it fails"
+        after = Before(touched, inputs, own)
+        there = [*came, *left]
+        same = drawn == after.random
+        if same and not matches(expected, there, before.numbers):
+            moving = [t for t in capture.state if t.requires_grad and t.is_floating_point()]
+            spread = spread_of_rounding(step, before, moving)
+            after.restore()
+            same = matches(expected, there, before.numbers, spread)
+        return outputs, None if same else "its numbers differ"
 
 
 def _came(compiled: Compiled, inputs: Sequence[Tensor]) -> Outputs | None:
