@@ -78,6 +78,11 @@ def check_loss(loss: Any) -> None:
             f"loss is a {type(loss).__name__}: it must be an objective, such as "
             "pyrovae.objectives.ELBO() or pyro.infer.Trace_ELBO()"
         )
+    if isinstance(loss, pyro.infer.ReweightedWakeSleep):
+        raise TypeError(
+            "ReweightedWakeSleep has two losses, one for the model and one for the guide, and a step here "
+            "returns one: use pyrovae.objectives.WakeSleep"
+        )
     if isinstance(loss, _JIT):
         name = type(loss).__name__
         raise TypeError(

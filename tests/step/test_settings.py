@@ -113,6 +113,7 @@ def test_another_level_goes_on_from_where_it_stands():
     [
         ("loss", torch.nn.MSELoss(), TypeError),
         ("loss", pyro.infer.JitTrace_ELBO(), TypeError),
+        ("loss", pyro.infer.ReweightedWakeSleep(), TypeError),
         ("optim", "adam", TypeError),
         ("level", "fast", ValueError),
         ("clip_norm", -1.0, ValueError),
