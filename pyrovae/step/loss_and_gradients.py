@@ -143,5 +143,21 @@ class LossAndGradients:
         moving = [leaf for leaf in self.leaves if leaf.requires_grad]
         taken = rows.leaves()
         found = iter(torch.autograd.grad(loss, [*moving, *taken], allow_unused=True))
-        gradients = [next(found) if leaf.requires_grad else None for leaf in self.leaves]
+        gradients = [
+            _hooked(leaf, next(found)) if leaf.requires_grad else None for leaf in self.leaves
+        ]
         return [loss.detach(), *gradients, *rows.gradients(list(found))]
+
+
+def _hooked(leaf: Tensor, gradient: Tensor | None) -> Tensor | None:
+    """A gradient after the hooks that look for it in ``.grad`` once it is there, and may take it away."""
+    hooks: Any = leaf._post_accumulate_grad_hooks
+    if not hooks or gradient is None:
+        return gradient
+    leaf.grad = gradient
+    try:
+        for hook in list(hooks.values()):
+            hook(leaf)
+        return leaf.grad
+    finally:
+        leaf.grad = None

@@ -14,6 +14,7 @@ from operator import attrgetter, getitem, is_
 from typing import Any
 
 import pyro
+import torch
 from pyro.infer import ELBO
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
@@ -26,6 +27,11 @@ from pyrovae.step.recording import CannotRecordError
 from pyrovae.step.surroundings import defaults
 
 _KIND = attrgetter("requires_grad", "dtype", "shape", "device")
+_HOOKS_OF_ALL = [
+    held
+    for name, held in vars(torch.nn.modules.module).items()
+    if name.startswith("_global_") and isinstance(held, dict)
+]
 
 
 class PythonState:
@@ -51,6 +57,8 @@ class PythonState:
                 walk.parameter(container[key])
         for module in modules_of(*programs):
             walk.visit(module)
+        for hooks in _HOOKS_OF_ALL:
+            walk.hooks(hooks)
         walk.named_in_modules()
         for name, what in walk.unwatchable:
             if not isinstance(name, str) or name in walk.named:

@@ -107,9 +107,13 @@ class PythonWalk:
     def parameter(self, parameter: Tensor) -> None:
         """Add a parameter, whose kind and hooks count."""
         self.parameters[id(parameter)] = parameter
-        hooks: Any = parameter._backward_hooks
-        if hooks:
-            self._container(hooks, hooks.items(), 0)
+        for hooks in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks):
+            if hooks:
+                self.hooks(hooks)
+
+    def hooks(self, hooks: Any) -> None:
+        """Add hooks, of a parameter or of all modules."""
+        self._container(hooks, hooks.items(), 0)
 
     def attributes(self, value: Any, depth: int) -> None:
         """All that an object and its class hold, but what the class says need not be watched."""

@@ -110,6 +110,8 @@ class RowAdam:
         """Whether an optimizer is an Adam over this table whose rows are independent of each other."""
         if type(optimizer) not in ADAMS:
             return False
+        if table._backward_hooks or table._post_accumulate_grad_hooks:
+            return False  # they are to see the gradient of the whole table
         return any(
             any(p is table for p in group["params"])
             and not (group["weight_decay"] or group["amsgrad"] or isinstance(group["lr"], Tensor))
