@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ import pyro
 from pyro.nn.module import _Context
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+
+# Handlers and modules of Pyro know of one thread alone: several take turns, a run of programs each.
+TURN = threading.RLock()
 
 
 @contextmanager
@@ -23,6 +27,7 @@ def own_parameters() -> Iterator[None]:
     from the other program.
     """
     with (
+        TURN,
         pyro.settings.context(module_local_params=True),
         mock.patch.multiple(
             _Context, create=True, __enter__=_enter, __exit__=_leave, param_state=_NONE

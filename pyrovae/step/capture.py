@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from pyrovae.densities.missing import known_missing
+from pyrovae.parameters.own import TURN
 from pyrovae.step.agreement import sound
 from pyrovae.step.call_arguments import Arguments, Signature
 from pyrovae.step.loss_and_gradients import Stored
@@ -86,7 +87,11 @@ class Capture:
         self._last: tuple[Signature, PythonState, Played] | None = None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
-        """What the function returns for these arguments, finished."""
+        """What the function returns for these arguments, finished; threads take turns."""
+        with TURN:
+            return self._called(args, kwargs)
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         self.policy.taken += 1
         around = enclosing()
         if around is not None:
@@ -126,6 +131,10 @@ class Capture:
 
         Between two of them nobody has a chance to change anything, so that is looked at once.
         """
+        with TURN:
+            return self._many(calls)
+
+    def _many(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Tensor] | None:
         if self._last is None or enclosing() is not None:
             return None
         signature, state, latest = self._last
@@ -145,7 +154,7 @@ class Capture:
             losses[-1:] = self.in_python(*calls[len(losses) - 1])
         rest = calls[len(losses) :]
         if rest:
-            losses += self.many(rest) or [self(*call)[0] for call in rest]
+            losses += self._many(rest) or [self(*call)[0] for call in rest]
         return losses
 
     def in_python(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
