@@ -18,7 +18,6 @@ from jsonargparse import ArgumentParser, Namespace
 from pyrovae.commands.typed import typed
 from pyrovae.fit import fit
 from pyrovae.registry import parts
-from pyrovae.registry.parts import public_name
 from pyrovae.registry.plain import is_plain, read_mapping
 from pyrovae.registry.signatures import Option, read_options, words
 from pyrovae.running.config import PART_KINDS, SECTIONS, Config, Part
@@ -141,7 +140,7 @@ def _begin(
         part = getattr(config, kind)
         if kind == "scheduler" and name.lower() in ("none", "null"):
             config = replace(config, scheduler=None)
-        elif part is None or public_name(kind, part.name) != public_name(kind, name):
+        elif part is None or parts.public_name(kind, part.name) != parts.public_name(kind, name):
             config = config.updated({kind: name})  # the options of another part do not apply
     if "model" in named and "guide" not in named:
         exact = callable(getattr(parts.resolve("model", config.model.name), "posterior", None))
@@ -155,7 +154,7 @@ def _add_part(
     """The choice of a part, and the options of the one that is chosen."""
     about = KIND_HELP[kind]
     choices = ", ".join(parts.names(kind))
-    name = "none" if part is None else public_name(kind, part.name)
+    name = "none" if part is None else parts.public_name(kind, part.name)
     group = parser.add_argument_group(f"{kind}: {name}")
     group.add_argument(
         f"--{kind}",
