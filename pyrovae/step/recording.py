@@ -25,6 +25,7 @@ from pyrovae.step.agreement import sound
 from pyrovae.step.effects import Undo, changed_inputs, has_effect, shape_of_values
 from pyrovae.step.playback import playback
 from pyrovae.step.random_state import Before, other_randomness
+from pyrovae.step.recorded import depends_on_nothing, is_constant, is_from_elsewhere, number
 
 Outputs = list[Tensor | None]
 ATTEMPTS = 5
@@ -189,15 +190,17 @@ class _ValuesStayTensors(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.__bool__, Tensor.masked_select) and _caller() == "pyro.infer.util":
             return False if func is Tensor.__bool__ else torch.where(args[1], args[0], 0.0)
-        held = func in _BECOMES_PYTHON and _is_from_elsewhere(args[0])
-        if held or (func in _LEAVES_TORCH and not _is_constant(args[0])):
+        held = func in _BECOMES_PYTHON and is_from_elsewhere(args[0])
+        if held or (func in _LEAVES_TORCH and not is_constant(args[0])):
             raise CannotRecordError(f"it takes values out of a tensor ({func.__name__})")
         if func is torch.nn.functional.one_hot and len(args) == 2 and args[1] > 0:
             # Torch's own looks at the largest category.
             kinds = torch.arange(args[1], device=args[0].device)
             return (args[0].unsqueeze(-1) == kinds).to(args[0].dtype)
         if func is Tensor.item:
-            if _is_from_elsewhere(args[0]):
+            if _caller() == "pyro.poutine.indep_messenger" and depends_on_nothing(args[0]):
+                return number(args[0])  # one by one, a plate runs through all its rows
+            if is_from_elsewhere(args[0]):
                 return args[0].detach()
             try:
                 return func(*args)
@@ -208,25 +211,6 @@ class _ValuesStayTensors(TorchFunctionMode):
 
 def _caller() -> str:
     return str(sys._getframe(2).f_globals.get("__name__"))
-
-
-def _is_from_elsewhere(tensor: Tensor) -> bool:
-    """Whether a tensor was there before the recording, and is no input of it."""
-    return _slot(tensor, True) is None
-
-
-def _is_constant(tensor: Tensor) -> bool:
-    """Whether a tensor was made from numbers of Python."""
-    slot = _slot(tensor, False)
-    return slot is False or (slot is not None and slot.constant is not None)
-
-
-def _slot(tensor: Tensor, outside: Any) -> Any:
-    """What a recording knows of a tensor; where nothing is recorded, ``outside``."""
-    from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
-
-    mode = get_proxy_mode()
-    return outside if mode is None else get_proxy_slot(tensor, mode.tracer, None)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.distributions.transforms import affine_autoregressive, planar
 from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
@@ -155,7 +156,27 @@ def flow(kind):
     return make
 
 
+def row_by_row():
+    """A plate that is gone through in Python."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(D), 1.0).to_event(1))
+        for i in pyro.plate("rows", len(x)):
+            b = pyro.sample(f"b{i}", dist.Normal(w, 1.0).to_event(1))
+            pyro.sample(f"x{i}", dist.Normal(b, 1.0).to_event(1), obs=x[i])
+
+    def guide(x):
+        loc = pyro.param("loc", torch.zeros(D))
+        pyro.sample("w", dist.Normal(loc, 0.5).to_event(1))
+        for i in pyro.plate("rows", len(x)):
+            shift = pyro.param(f"shift{i}", torch.zeros(D))
+            pyro.sample(f"b{i}", dist.Normal(x[i] + shift, 0.5).to_event(1))
+
+    return model, guide
+
+
 STATIC = {
+    "row by row": row_by_row,
     "Bayesian network": automatic(Bayesian),
     "correlations": automatic(lambda: correlations),
     "autoregressive flow": flow(affine_autoregressive),
@@ -176,3 +197,22 @@ def test_programs_of_static_structure_are_played(name):
         ends.append([leaf.detach().clone() for leaf in svi._function.leaves])
     assert svi._capture.refused is None
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+def test_rows_that_are_drawn_and_gone_through_run_in_python():
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(D), 1.0).to_event(1))
+        for i in pyro.plate("rows", len(x), subsample_size=3):
+            pyro.sample(f"x{i}", dist.Normal(w, 1.0).to_event(1), obs=x[i])
+
+    losses = []
+    for level in ("eager", "traced"):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        adam = pyro.optim.Adam({"lr": 0.01})
+        svi = SVI(
+            model, AutoNormal(poutine.block(model, expose=["w"])), adam, Trace_ELBO(), level=level
+        )
+        losses.append([svi.step(X[0]) for _ in range(6)])
+    assert "depends on a value" in svi._capture.refused
+    assert losses[0] == losses[1]
