@@ -44,21 +44,13 @@ def mapping(text: str) -> Mapping[str, Any]:
         ValueError: the text is not YAML, not a mapping, or unfolds to very much.
     """
     try:
-        values = _read(text)
+        values = Loader(text).get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"The configuration is not readable YAML: {error}") from error
     if not isinstance(values, Mapping):
         raise ValueError("The configuration must be a mapping such as `model: VAE`.")
     _check_size(values)
     return values
-
-
-def _read(text: str) -> Any:
-    loader = Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 def read_mapping(file: str) -> Mapping[str, Any]:
