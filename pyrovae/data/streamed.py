@@ -48,7 +48,7 @@ class Streamed(DataSet):
         TypeError: values that are not numbers; an option that does not apply.
         ValueError: a file that is cut short, files that differ, no rows, or fewer than are held out; values
             that the form does not have; another fingerprint.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or was written to since.
 
     >>> import numpy as np, tempfile, pathlib
     >>> folder = tempfile.TemporaryDirectory()

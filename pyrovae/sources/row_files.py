@@ -26,6 +26,7 @@ class RowFile:
         rows: how many there are.
         shape: of one row.
         dtype: of a number.
+        state: bytes of the file and when it was last written to, by which a change is noticed.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class RowFile:
     rows: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    state: tuple[int, int]
 
     @property
     def row_bytes(self) -> int:
@@ -43,11 +45,16 @@ class RowFile:
         """Rows from ``start`` to ``stop``, (n, D).
 
         Raises:
-            OSError: the file is no longer there or has become shorter.
+            OSError: the file is no longer there, or was written to since its rows were found.
         """
         found = np.empty((stop - start, prod(self.shape)), self.dtype)
         # Not mapped: pages of a map that were looked at count as memory of this process.
         with self.path.open("rb", buffering=0) as file:
+            if _state(os.fstat(file.fileno())) != self.state:
+                raise OSError(
+                    f"{self.path} was written to since it was opened, and rows of before and after would be "
+                    "mixed: begin again, and leave the file as it is meanwhile"
+                )
             file.seek(self.offset + start * self.row_bytes)
             left = found.reshape(-1).view(np.uint8).data
             while left:
@@ -118,6 +125,11 @@ def open_rows(
     """
     if isinstance(source, np.memmap):
         return RowFiles((_mapped(source),))
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            f"rows are streamed from a path or a memory-mapped array, got {type(source).__name__}: for what "
+            "is in memory there is the data set Array"
+        )
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path} to stream rows from")
@@ -180,6 +192,11 @@ def _raw(path: Path, shape: Sequence[int] | None, dtype: str | None) -> RowFile:
 
 def _mapped(array: np.memmap[Any, Any]) -> RowFile:
     path = array.filename
+    if array.mode == "c":
+        raise ValueError(
+            "what was written to an array mapped with mode 'c' is not in its file, from which rows are "
+            'streamed: map it with mmap_mode="r"'
+        )
     if path is None or not isinstance(array.base, mmap.mmap) or not array.flags.c_contiguous:
         raise ValueError(
             "a part, or another view, of a memory-mapped array cannot be streamed: give the whole of it"
@@ -194,11 +211,16 @@ def _checked(path: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]
         raise ValueError(f"{path} has the shape {tuple(shape)}; expected rows and columns, (n, D)")
     if prod(shape) == 0:
         raise ValueError(f"{path} has no rows: its shape is {tuple(shape)}")
-    found = RowFile(path, offset, shape[0], tuple(shape[1:]), dtype)
-    expected, size = offset + found.rows * found.row_bytes, path.stat().st_size
+    state = _state(path.stat())
+    found = RowFile(path, offset, shape[0], tuple(shape[1:]), dtype, state)
+    expected, size = offset + found.rows * found.row_bytes, state[0]
     if size < expected:
         raise ValueError(
             f"{path} is cut short: {found.rows} rows of {found.shape} {dtype} take {expected} bytes, it has "
             f"{size}"
         )
     return found
+
+
+def _state(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -114,8 +116,21 @@ def test_nothing_there():
         open_rows("nowhere/rows.npy")
 
 
-def test_a_file_that_becomes_shorter_while_it_is_read(npy):
+@pytest.mark.parametrize("new", [ROWS[:-1], ROWS + 1, ROWS.astype(np.float64)])
+def test_a_file_that_is_written_to_while_it_is_read(npy, new):
     files = open_rows(npy)
-    npy.write_bytes(npy.read_bytes()[:-4])
-    with pytest.raises(OSError, match="ends before row 20"):
-        files.read(10, 20)
+    files.read(0, 10)
+    np.save(npy, new)
+    later = npy.stat().st_mtime_ns + 10**9
+    os.utime(npy, ns=(later, later))
+    with pytest.raises(OSError, match="was written to since it was opened"):
+        files.read(10, 19)
+
+
+def test_what_is_in_memory_is_not_streamed(npy):
+    with pytest.raises(TypeError, match="got ndarray: for what is in memory"):
+        open_rows(ROWS)
+    changed = np.load(npy, mmap_mode="c")
+    changed[:] = 7.0
+    with pytest.raises(ValueError, match="is not in its file"):
+        open_rows(changed)
