@@ -72,15 +72,14 @@ class OwnBatches:
         """What is left of the current pass: numbers of rows within the block, a batch at a time."""
         seen, done = self._seen()
         steps = max(self.size - done, 1)
-        counts = [self._count(seen, rank) for rank in range(self.group.ranks)]
-        order = self._order(seen, len(self.legs), self.group.rank, self.group)
-        parts = (order - self.group.block(self.rows)[0]).tensor_split(steps)
+        counts = self._counts(seen, self.group.ranks)
+        own = self._dealt(seen, len(self.legs), self.group, counts, steps)
+        least, more = divmod(sum(counts), steps)
+        start = self.group.block(self.rows)[0]
         while self.position < self.size:
             at, self.position = self.position - done, self.position + 1
-            together = sum(count // steps + (at < count % steps) for count in counts)
-            own = parts[at]
-            self.share = len(own) / together if len(own) else 0.0
-            yield own if len(own) else torch.zeros(1, dtype=torch.int64)
+            self.share = len(own[at]) / (least + (at < more))
+            yield own[at] - start if len(own[at]) else torch.zeros(1, dtype=torch.int64)
         self.epoch, self.position, self.legs = self.epoch + 1, 0, []
 
     def generator(self) -> torch.Generator:
@@ -122,17 +121,33 @@ class OwnBatches:
             if ranks == 0:
                 order = Batches(self.rows, self.batch_size, seed=self.seed).order(self.epoch)
                 seen[order[: until * self.batch_size]] = True
+            counts = self._counts(seen, ranks)
             for rank in range(ranks):
-                order = self._order(seen, number, rank, Group(rank, ranks))
-                parts = order.tensor_split(self.size - done)
+                group = Group(rank, ranks)
+                parts = self._dealt(seen, number, group, counts, self.size - done)
                 seen[torch.cat(parts[: until - done])] = True
             done = until
         return seen, done
 
-    def _count(self, seen: Tensor | None, rank: int) -> int:
-        """How many rows of a block are not seen yet."""
-        start, stop = self.group.block(self.rows, rank)
-        return stop - start if seen is None else int((~seen[start:stop]).sum())
+    def _counts(self, seen: Tensor | None, ranks: int) -> list[int]:
+        """How many rows of each of so many blocks are not seen yet."""
+        blocks = [Group(rank, ranks).block(self.rows) for rank in range(ranks)]
+        if seen is None:
+            return [stop - start for start, stop in blocks]
+        return [int((~seen[start:stop]).sum()) for start, stop in blocks]
+
+    def _dealt(
+        self, seen: Tensor | None, leg: int, group: Group, counts: list[int], steps: int
+    ) -> tuple[Tensor, ...]:
+        """What is left of a process's rows, a part for every step.
+
+        Where a process has one row more than in other steps, the one before it has none, so that the
+        rows of all together are as equal as they can be, and no step is without.
+        """
+        least, more = divmod(counts[group.rank], steps)
+        first = sum(count % steps for count in counts[: group.rank])
+        sizes = [least + ((at - first) % steps < more) for at in range(steps)]
+        return self._order(seen, leg, group.rank, group).split(sizes)
 
     def _left(self, seen: Tensor | None, rank: int, group: Group) -> Tensor:
         """The numbers of the rows of a block that are not seen yet."""

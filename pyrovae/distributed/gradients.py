@@ -19,9 +19,9 @@ class SharedGradients:
     .. math:: g = \sum_r w_r \, g_r, \qquad w_r = B_r / B
 
     A process that sees B_r of the B rows of a batch scales them by N / B_r; the weighted sum is then the
-    gradient of the whole batch, scaled by N / B. Rows of tables stay where they are. With the gradients
-    travels what all must know before the next step: the norm of the rows' gradients, for clipping, and
-    what each has to say.
+    gradient of the whole batch, scaled by N / B. Rows of tables stay where they are; none moves where no
+    row of the batch is left for a process. With the gradients travels what all must know before the next
+    step: the norm of the rows' gradients, for clipping, and what each has to say.
 
     Args:
         group: of processes.
@@ -50,11 +50,14 @@ class SharedGradients:
 
     @torch.no_grad()
     def __call__(self, dense: Dense, rows: Rows) -> tuple[Dense, Rows, Tensor]:
-        """The gradients of the whole batch, and the squared norm of those of rows that others hold."""
+        """The gradients of the whole batch, and the norm of those of all: the same bits for all."""
         mine = {p: g * self.weight for p, g in dense.items() if id(p) in self._tables}
-        rows = {table: (index, g * self.weight) for table, (index, g) in rows.items()}
-        shared = {p: g for p, g in dense.items() if id(p) not in self._tables}
         like = next(iter(dense.values())) if dense else next(iter(rows.values()))[1]
+        # By a gradient of 0, Adam would move a row on as it moved before.
+        rows = {
+            table: (index, g * self.weight) for table, (index, g) in rows.items() if self.weight
+        }
+        shared = {p: g for p, g in dense.items() if id(p) not in self._tables}
         local = [*mine.values(), *(gradient for _, gradient in rows.values())]
         square = sum((g.square().sum() for g in local), like.new_zeros(()))
         said = torch.cat([square.reshape(1), like.new_tensor(self.says)])
@@ -68,7 +71,7 @@ class SharedGradients:
         found = flat[:count].split(sizes) if sizes else ()
         for (parameter, gradient), part in zip(shared.items(), found, strict=True):
             mine[parameter] = part.view(gradient.shape).to(gradient.dtype)
-        return mine, rows, (flat[count] - square).clamp(min=0)
+        return mine, rows, torch.stack([flat[:count].norm(), flat[count].sqrt()]).norm()
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         """All in one tensor, in the memory of the step before."""

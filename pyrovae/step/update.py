@@ -57,11 +57,11 @@ class Update:
             gradients: of each, and then row numbers and gradients of each table.
         """
         dense, rows = split(parameters, gradients, list(self.by_rows))
-        square = None
+        norm = None
         if self.share is not None:
-            dense, rows, square = self.share(dense, rows)
+            dense, rows, norm = self.share(dense, rows)
         if self.clip_norm is not None:
-            dense, rows = clipped(dense, rows, self.clip_norm, square)
+            dense, rows = clipped(dense, rows, self.clip_norm, norm)
         dense = laid_out(dense)
         for table, (index, gradient) in rows.items():
             self.by_rows[table](index, gradient)
@@ -145,7 +145,7 @@ def _settings(optimizer: Any) -> list[Any]:
     return [hooks, *map(_chosen, optimizer.param_groups)]
 
 
-# From gradients to gradients, and the squared norm of those that this process has no part of.
+# From gradients to gradients, and the norm of those of all processes.
 Share = Callable[[Dense, Rows], tuple[Dense, Rows, Tensor]]
 
 
@@ -183,11 +183,11 @@ def laid_out(gradients: Dense) -> Dense:
 
 
 def clipped(
-    dense: Dense, rows: Rows, largest: float, elsewhere: Tensor | None = None
+    dense: Dense, rows: Rows, largest: float, norm: Tensor | None = None
 ) -> tuple[Dense, Rows]:
     """Gradients scaled down together so that their norm is at most ``largest``.
 
-    ``elsewhere`` is the squared norm of further gradients, which other processes hold.
+    ``norm`` is that of all of them, where other processes hold some.
 
     Example:
         >>> gradients = {torch.zeros(1): torch.tensor([3.0]), torch.zeros(1): torch.tensor([4.0])}
@@ -197,10 +197,8 @@ def clipped(
     parts = [*dense.values(), *(gradient for _, gradient in rows.values())]
     if not parts:
         return dense, rows
-    norms = [part.norm() for part in parts]
-    norm = torch.stack(
-        norms if elsewhere is None else [*norms, elsewhere.sqrt().to(norms[0])]
-    ).norm()
+    if norm is None:
+        norm = torch.stack([part.norm() for part in parts]).norm()
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     return (
         {parameter: gradient * factor for parameter, gradient in dense.items()},

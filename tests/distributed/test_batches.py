@@ -49,6 +49,24 @@ def test_steps_are_as_many_for_all_and_each_pass_has_an_order_of_its_own():
     assert any(first != second for first, second in passes)
 
 
+def sizes(ranks, state=None):
+    found = []
+    for rank in range(ranks):
+        batches = OwnBatches(40, 4, Group(rank, ranks))
+        if state is not None:
+            batches.load_state_dict(state)
+        found.append([len(index) if batches.share else 0 for index in batches])
+    return torch.tensor(found).sum(0).tolist()
+
+
+def test_batches_of_fewer_rows_than_processes_are_as_large_as_was_asked():
+    assert sizes(8) == [4] * 10
+    begun = OwnBatches(40, 4, Group(0, 8))
+    for _ in zip(range(3), begun):
+        pass
+    assert sizes(7, begun.state_dict()) == [4] * 7
+
+
 def test_fewer_rows_than_processes_are_refused():
     with pytest.raises(ValueError, match="3 rows cannot be divided among 4 processes"):
         OwnBatches(3, 2, Group(0, 4))

@@ -65,6 +65,16 @@ def test_tables_are_divided_by_rows_and_move_as_in_one_process(folder, name, opt
     same(second | whole, expected)
 
 
+def test_a_process_for_which_no_row_is_left_moves_none(folder):
+    found = [tensors["guide.table"] for tensors, _ in kept(folder, "single_rows")]
+    same({"table": torch.cat(found)}, {"table": worker.single_rows_fit()["guide.table"].detach()})
+
+
+def test_clipped_processes_stay_alike_to_the_bit(folder):
+    (first, _), (second, _) = kept(folder, "clipped_narrow")
+    same(first, second, 0.0)
+
+
 @pytest.mark.parametrize(
     ("straight", "resumed"), [("straight", "resumed"), ("amortized", "amortized_resumed")]
 )
