@@ -19,6 +19,7 @@ from pyrovae.programs import Program
 from pyrovae.sources.seeds import generator_from
 from pyrovae.step.precision import Precision
 from pyrovae.svi import SVI, Level
+from pyrovae.training.agreement import agreed
 from pyrovae.training.feed import Data, Feed, check_together, modules
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.history import History
@@ -28,7 +29,6 @@ from pyrovae.training.processes import Processes
 from pyrovae.training.progress import FitProgress, Measurement
 from pyrovae.training.randomness import own_randomness
 from pyrovae.training.resume import Resume, folder_of, take_up
-from pyrovae.training.setting import describe
 from pyrovae.training.svi_state import find_stored
 
 COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
@@ -72,7 +72,9 @@ def fit(
 
     Started by torchrun, the processes fit together: each takes its part of every batch, and their
     gradients are averaged; see `pyrovae.distributed`. A guide with parameters for every row keeps those
-    of the rows that this process owns. The first process alone shows progress and calls ``on_epoch``.
+    of the rows that this process owns. What looks at a batch as a whole, as `FreeBits` and batch
+    normalisation do, sees the part of its process. All must be given the same data and options, or none
+    begins. The first process alone shows progress and calls ``on_epoch``.
 
     Args:
         model: p(x, z), a Pyro program called as ``model(x, index=..., size=...)`` if both take these.
@@ -113,7 +115,8 @@ def fit(
     Raises:
         ValueError: the data is empty, infinite, or of another width than the model's ``features``; model
             and guide do not fit together; an option out of its range.
-        TypeError: an option that does not apply, such as patience without validation rows.
+        TypeError: an option that does not apply, such as patience without validation rows; in several
+            processes, a site that belongs to no row in programs that do not take ``size``.
         FloatingPointError: a loss, gradient or parameter became infinite or not a number, as
             `pyrovae.training.non_finite.NonFiniteError`, which says where; the step was not applied.
         OSError: a checkpoint could not be written; the one before it is intact.
@@ -156,7 +159,7 @@ def fit(
         schedule = None if scheduler is None else make_schedule(scheduler, optimizer)
         state = FitState.at_the_start(svi, batches, schedule, tensors, source.device)
         options = {"batch size": batches.batch_size, "seed": seed, "validate_every": validate_every}
-        setting = {} if folder is None else describe(state, source, options | many.known)
+        setting = agreed(many, state, source, options, folder, (epochs, patience, row_lr))
         trainer = Trainer(state, source, epochs, patience, validate_every, folder, setting, many)
         if folder is not None:
             take_up(trainer, stack.enter_context(folder), resume)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -80,6 +81,39 @@ class Group:
                 whole = tensor.detach().contiguous()
                 self._speak(partial(dist.broadcast, whole, 0), whole)
                 tensor.data.copy_(whole)
+
+    def agree(self, said: Mapping[str, Any]) -> None:
+        """Refuse what all must have alike and have not.
+
+        Args:
+            said: by this process, by name; compared as text.
+
+        Raises:
+            ValueError: for all of them; the sentence names what differs, and what the first said of it.
+        """
+        if not self.many:
+            return
+        mine = {name: str(value) for name, value in said.items()}
+        content = torch.tensor(list(json.dumps(mine).encode()), dtype=torch.uint8)
+        length = int(self.total(float(len(content) if self.leads else 0)))
+        told = content if self.leads else content.new_empty(length)
+        self._speak(partial(dist.broadcast, told, 0), told)
+        first = json.loads(bytes(told.tolist()))
+        # What the first knows nothing of counts as one.
+        names, unknown = list(first), sorted(mine.keys() - first.keys())
+        differs = torch.tensor([*(mine.get(k) != first[k] for k in names), bool(unknown)]).double()
+        differing = [k for k, n in zip([*names, ""], self.sum(differs).tolist(), strict=True) if n]
+        if differing:
+            words = [f"{name}: {first[name]} in the first" for name in differing if name]
+            words += [
+                f"{name}: {mine.get(name, 'nothing')} in this one"
+                for name in {**first, **mine}
+                if mine.get(name) != first.get(name)
+            ]
+            raise ValueError(
+                f"the {self.ranks} processes of a fit must have the same data and options, and in some of "
+                f"them these differ: {'; '.join(words)}"
+            )
 
     def block(self, rows: int, rank: int | None = None) -> tuple[int, int]:
         """The first row that one of them owns, and the first behind it; blocks differ by one row at most."""

@@ -143,8 +143,10 @@ class CheckpointFolder:
             most: bytes that it may have.
 
         Raises:
-            ValueError: there are some, and all are damaged.
+            ValueError: there are some, and all are damaged; or processes find others in the folder.
         """
+        found_here = [manifest.stem for manifest in self.manifests()]
+        self.shards.group.agree({"checkpoints that are found": found_here})
         said = []
         for manifest in self.manifests():
             try:

@@ -73,11 +73,13 @@ class Processes:
         if not group.many:
             return cls(group, names, source.rows, None), source
         rows, known = source.rows, {"data": fingerprint(source.stored)}
+        named = parameters(**modules(model=model, guide=guide))
+        shapes = {k: (t.dtype, *t.shape) for k, t in named.items() if k not in names}
+        group.agree(known | shapes)
         if tables:
             OwnBatches(rows, rows, group)  # refuses fewer rows than processes
             source = _block(group, source)
             _cut(group, tables, rows)
-        named = parameters(**modules(model=model, guide=guide))
         group.alike(tensor for name, tensor in named.items() if name not in names)
         return cls(group, names, rows, SharedGradients(group, tables), known), source
 

@@ -23,11 +23,15 @@ def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int, group: Gro
 
     Returns:
         Nats per row, larger is better.
+
+    Raises:
+        RuntimeError, ValueError: a program could not score rows; all processes raise if one of them does.
     """
     programs = modules(model=svi.model, guide=svi.guide).values()
     for program in programs:
         program.eval()
     total, rows = 0.0, len(x)
+    failed: Exception | None = None
     if group.many:
         x = x[slice(*group.block(rows))]
         seed = generator_from(seed, group.rank, group.ranks).initial_seed()
@@ -36,7 +40,11 @@ def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int, group: Gro
             torch.manual_seed(seed)
             for some in x.split(max(batch_size, 256)) if len(x) else ():
                 total += svi.evaluate_loss(some)
+    except (RuntimeError, ValueError) as error:
+        failed = error
     finally:
         for program in programs:
             program.train()
+    if group.any(failed is not None):
+        raise failed or ValueError("another process could not score its validation rows")
     return -group.total(total) / rows

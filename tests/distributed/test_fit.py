@@ -75,6 +75,49 @@ def test_clipped_processes_stay_alike_to_the_bit(folder):
     same(first, second, 0.0)
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory, run):
+    folder = tmp_path_factory.mktemp("disagreeing")
+    statuses, errors = run("disagreeing", folder)
+    assert statuses == [0, 0], errors
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("values", "data: 23 x 3"),
+        ("rows", "data: 20 x 3"),
+        ("latent", "model.weight"),
+        ("clip_norm", "clip_norm: 1.0 in the first"),
+        ("epochs", "epochs, patience, row_lr: (1, None, None) in the first"),
+        ("batch", "batch size: 4 in the first"),
+        ("seed", "seed: 0 in the first"),
+        ("validation", "validation data: None in the first"),
+    ],
+)
+def test_processes_with_other_data_or_options_are_refused(said, name, what):
+    for rank in (0, 1):
+        sentence = (said / f"{name}-{rank}").read_text()
+        assert "must have the same data and options" in sentence
+        assert what in sentence
+
+
+def test_a_program_that_fails_in_one_process_fails_in_all(said):
+    assert "another process could not score" in (said / "scored-0").read_text()
+    assert "too large for me" in (said / "scored-1").read_text()
+
+
+def test_what_every_process_would_count_whole_is_refused(said):
+    for rank in (0, 1):
+        assert "the site 'mean' is the same for all rows" in (said / f"whole-{rank}").read_text()
+
+
+def test_checkpoints_that_one_process_does_not_find_are_not_gone_on_with_by_the_others(said):
+    for rank in (0, 1):
+        assert "checkpoints that are found: ['step-" in (said / f"disk-{rank}").read_text()
+
+
 @pytest.mark.parametrize(
     ("straight", "resumed"), [("straight", "resumed"), ("amortized", "amortized_resumed")]
 )

@@ -6,6 +6,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import pyro
+import pyro.distributions as dist
 import torch
 
 import pyrovae
@@ -61,6 +63,63 @@ def single_rows_fit():
     options = {"epochs": 6, "batch_size": 1, "progress": False}
     pyrovae.fit(model, guide, rows()[:5], optim=partial(torch.optim.Adam, lr=0.1), **options)
     return checkpoint.parameters(guide=guide)
+
+
+def careful(model):
+    """A model that cannot score the last of three rows."""
+
+    def program(x, index=None, size=None):
+        if (x[:, -1] > 50).any():
+            raise ValueError("too large for me")
+        return model(x, index, size)
+
+    return program
+
+
+def with_a_site_of_no_row():
+    loc = torch.nn.Parameter(torch.zeros(()))
+
+    def model(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mean, 1.0).expand([3]).to_event(1), obs=x)
+
+    class Guide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = loc
+
+        def forward(self, x):
+            pyro.sample("mean", dist.Normal(self.loc, 0.1))
+
+    return model, Guide()
+
+
+def disagreeing(folder):
+    """Fits in which the second process has something else than the first; each says what it raised."""
+    rank = current().rank
+    data, (model, guide) = rows(), exact()
+    wide = ProbabilisticPCA(3, latent=2 + rank).double()
+    fits = {
+        "values": lambda fit: fit(model, guide, data + rank),
+        "rows": lambda fit: fit(model, guide, data[: 20 + rank]),
+        "latent": lambda fit: fit(wide, ExactPosterior(wide), data),
+        "clip_norm": lambda fit: fit(model, guide, data, clip_norm=[1.0, None][rank]),
+        "epochs": lambda fit: fit(model, guide, data, epochs=1 + rank),
+        "batch": lambda fit: fit(model, guide, data, batch_size=4 + rank),
+        "seed": lambda fit: fit(model, guide, data, seed=rank),
+        "validation": lambda fit: fit(model, guide, data, validation=data if rank else None),
+        "scored": lambda fit: fit(careful(model), guide, data, validation=100 * torch.eye(3)),
+        "whole": lambda fit: fit(*with_a_site_of_no_row(), data),
+        "disk": lambda fit: fit(model, guide, data, epochs=9, run_dir=own_disk, resume=True),
+    }
+    own_disk = folder / f"disk{rank}"
+    pyrovae.fit(model, guide, data, epochs=2, run_dir=folder / "disk0", progress=False)
+    for name, begin in fits.items():
+        try:
+            begin(partial(pyrovae.fit, progress=False))
+        except (TypeError, ValueError) as error:
+            (folder / f"{name}-{rank}").write_text(str(error))
 
 
 def table_fit(**options):
@@ -125,5 +184,5 @@ def dying(folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parts = {"everything": everything, "dying": dying}
+    parts = {"everything": everything, "dying": dying, "disagreeing": disagreeing}
     parts[sys.argv[1]](Path(sys.argv[2]))
