@@ -74,7 +74,7 @@ def _refuse_sites_of_no_row(svi: SVI, source: Feed) -> None:
 
 def _shapes(program: Program, x: Tensor, extras: dict[str, Any]) -> dict[str, torch.Size]:
     """Of the value at every sample site, by name."""
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(program):
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
         trace = poutine.trace(program).get_trace(x, **extras)
     sites = ((k, s) for k, s in trace.nodes.items() if s["type"] == "sample")
     return {
