@@ -28,9 +28,10 @@ from pyrovae.step.surroundings import defaults
 
 _KIND = attrgetter("requires_grad", "dtype", "shape", "device")
 _HOOKS_OF_ALL = [
-    held
-    for name, held in vars(torch.nn.modules.module).items()
-    if name.startswith("_global_") and isinstance(held, dict)
+    torch.nn.modules.module._global_forward_pre_hooks,
+    torch.nn.modules.module._global_forward_hooks,
+    torch.nn.modules.module._global_backward_pre_hooks,
+    torch.nn.modules.module._global_backward_hooks,
 ]
 
 
