@@ -23,7 +23,7 @@ def draw(name: str) -> None:
             passes, bounds = zip(*run["curve"], strict=True)
             lines[f"{cell}: log p(x) {run['log p']:.2f}"] = (passes, bounds)
     axes = curves(lines, "passes over the training images", "training bound [nats]", log="x")
-    axes.set_ylim(bottom=-110)
+    axes.set_ylim(bottom=-117)
     axes.figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
