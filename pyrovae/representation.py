@@ -37,7 +37,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
         raise ValueError(f"the guide has no continuous site {site!r}; such sites of it: {known}")
     try:
         mean: Tensor = found[site]["fn"].mean
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # how torch says that a distribution knows no mean
         raise ValueError(
             f"the mean of site {site!r} is not known in closed form, as for the family 'flow': take that of "
             "draws, as pyrovae.diagnostics.linear_probe does"

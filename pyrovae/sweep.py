@@ -163,10 +163,11 @@ def _record_failure(config: Config, output: OutputFolder, error: BaseException) 
     if isinstance(error, FolderInUseError):
         return failure(config, folder.name, error)  # the record is for the one who writes there
     try:
-        folder.record()
+        record = folder.record()
     except ValueError as unreadable:  # a person may want to look at it
         return failure(config, folder.name, unreadable)
-    if folder.record()["status"] != "failed":
-        folder.start(config.to_yaml(), resume=folder.stopped(config.to_yaml()))
-        folder.write_record(failure(config, folder.name, error))
+    if record["status"] == "failed":
+        return record
+    folder.start(config.to_yaml(), resume=folder.stopped(config.to_yaml()))
+    folder.write_record(failure(config, folder.name, error))
     return folder.record()

@@ -147,18 +147,18 @@ class OwnBatches:
         least, more = divmod(counts[group.rank], steps)
         first = sum(count % steps for count in counts[: group.rank])
         sizes = [least + ((at - first) % steps < more) for at in range(steps)]
-        return self._order(seen, leg, group.rank, group).split(sizes)
+        return self._order(seen, leg, group).split(sizes)
 
-    def _left(self, seen: Tensor | None, rank: int, group: Group) -> Tensor:
-        """The numbers of the rows of a block that are not seen yet."""
-        start, stop = group.block(self.rows, rank)
+    def _left(self, seen: Tensor | None, group: Group) -> Tensor:
+        """The numbers of the rows of a process's block that are not seen yet."""
+        start, stop = group.block(self.rows)
         if seen is None:
             return torch.arange(start, stop)
         return start + (~seen[start:stop]).nonzero().flatten()
 
-    def _order(self, seen: Tensor | None, leg: int, rank: int, group: Group) -> Tensor:
-        left = self._left(seen, rank, group)
-        generator = generator_from(self.seed, self.epoch, leg, rank, group.ranks)
+    def _order(self, seen: Tensor | None, leg: int, group: Group) -> Tensor:
+        left = self._left(seen, group)
+        generator = generator_from(self.seed, self.epoch, leg, group.rank, group.ranks)
         return left[torch.randperm(len(left), generator=generator)]
 
 

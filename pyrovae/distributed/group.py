@@ -115,10 +115,9 @@ class Group:
                 f"them these differ: {'; '.join(words)}"
             )
 
-    def block(self, rows: int, rank: int | None = None) -> tuple[int, int]:
+    def block(self, rows: int) -> tuple[int, int]:
         """The first row that one of them owns, and the first behind it; blocks differ by one row at most."""
-        at = self.rank if rank is None else rank
-        return rows * at // self.ranks, rows * (at + 1) // self.ranks
+        return rows * self.rank // self.ranks, rows * (self.rank + 1) // self.ranks
 
     def _speak(self, message: Callable[[], Any], tensor: Tensor) -> None:
         began = time.perf_counter()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from pyrovae.step.noise import is_draw
+
 # Batch normalisation changes these, and not all of its operations say so.
 _CHANGED_SILENTLY = ("running_mean", "running_var")
 
@@ -45,9 +47,8 @@ def _same_at_every_play(graph: fx.Graph) -> set[Any]:
     part_of, changed = _changed(graph)
     same: set[Any] = set()
     for node in graph.nodes:
-        draws = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
         fixed = node.op == "call_function" and same.issuperset(node.all_input_nodes)
-        if fixed and not draws and part_of[node] not in changed:
+        if fixed and not is_draw(node) and part_of[node] not in changed:
             same.add(node)
     return same
 
@@ -73,7 +74,7 @@ def has_effect(node: fx.Node) -> bool:
     """Whether an operation matters even if nobody uses its result."""
     if node.op == "get_attr" or not isinstance(node.target, torch._ops.OpOverload):
         return False
-    return node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags
+    return node.target._schema.is_mutable or is_draw(node)
 
 
 class Undo(TorchDispatchMode):

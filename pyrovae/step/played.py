@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -71,14 +71,16 @@ class Played:
         """Whether one of so many next calls is to be held against the function itself."""
         return self.plays + calls >= self.next_check
 
-    def quickly(self, capture: Capture, tensors: list[Tensor]) -> Outputs | None:
-        """Run what is compiled; None if the loss is not a number, and nothing was applied."""
+    def quickly(
+        self, capture: Capture, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Outputs:
+        """Run what is compiled; the function itself if the loss is not a number and nothing was applied."""
         self.plays += 1
         compiled: Compiled = self.compiled  # type: ignore[assignment]
         inputs = [*capture.state, *tensors]
         outputs = compiled(inputs) if compiled.finishes else compiled.play(inputs)
         if capture.trains and not sound(outputs):
-            return None
+            return capture.in_python(args, kwargs)
         return outputs if compiled.finishes else capture.finish(outputs)
 
     def __call__(self, capture: Capture, arguments: Arguments) -> Outputs:
@@ -89,10 +91,7 @@ class Played:
             self.next_check *= 10
             return capture.finish(self._check(capture, arguments, inputs))
         if self.ready():
-            outputs = self.quickly(capture, arguments.tensors)
-            return (
-                capture.in_python(arguments.args, arguments.kwargs) if outputs is None else outputs
-            )
+            return self.quickly(capture, arguments.tensors, arguments.args, arguments.kwargs)
         self.plays += 1
         if capture.compiler is not None and capture.policy.worth_compiling(arguments.key):
             return self._compile(capture, arguments, inputs)
