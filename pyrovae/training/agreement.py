@@ -6,17 +6,16 @@ import re
 from typing import Any
 
 import torch
-from pyro import poutine
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyrovae.programs import Program, own_parameters
+from pyrovae.programs import Program
 from pyrovae.sources.seeds import generator_from
 from pyrovae.svi import SVI
 from pyrovae.training.feed import Feed
 from pyrovae.training.fit_state import FitState
 from pyrovae.training.processes import Processes
 from pyrovae.training.setting import Setting, describe
+from pyrovae.waist.sites import sites_of
 
 OF_MACHINES = {"processor", "device", "threads"}  # of a setting
 
@@ -63,7 +62,7 @@ def _refuse_sites_of_no_row(svi: SVI, source: Feed) -> None:
         return
     one, two = (source.batch(torch.zeros(n, dtype=torch.int64), generator_from(0)) for n in (1, 2))
     for program in (svi.model, svi.guide):
-        few, many = _shapes(program, *one), _shapes(program, *two)
+        few, many = (_shapes(program, *batch) for batch in (one, two))
         if same := [name for name in few if few[name] == many.get(name)]:
             raise TypeError(
                 f"the site {same[0]!r} is the same for all rows, and each process would count it whole: let "
@@ -74,11 +73,5 @@ def _refuse_sites_of_no_row(svi: SVI, source: Feed) -> None:
 
 def _shapes(program: Program, x: Tensor, extras: dict[str, Any]) -> dict[str, torch.Size]:
     """Of the value at every sample site, by name."""
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
-        trace = poutine.trace(program).get_trace(x, **extras)
-    sites = ((k, s) for k, s in trace.nodes.items() if s["type"] == "sample")
-    return {
-        name: torch.as_tensor(site["value"]).shape
-        for name, site in sites
-        if not site_is_subsample(site)
-    }
+    sites = sites_of(program, x, **extras)
+    return {name: torch.as_tensor(site["value"]).shape for name, site in sites.items()}

@@ -8,14 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import ArrayLike
-from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.densities.missing import any_missing
-from pyrovae.programs import Program, RowGuide, check, modules_of, own_parameters
+from pyrovae.programs import Program, RowGuide, check, modules_of
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.tables import real_numbers
+from pyrovae.waist.sites import sites_of
 
 Data = DataSet | Tensor | ArrayLike
 
@@ -217,10 +217,8 @@ def _check_rows(what: str, rows: Tensor, model: Program) -> None:
 
 def _check_counted(model: Program, x: Tensor, extras: dict[str, Any]) -> None:
     """Refuse a model whose loss would be divided by an N / B that is not in it."""
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
-        trace = poutine.trace(model).get_trace(x, **extras)
-    sites = (site for site in trace.nodes.values() if site["type"] == "sample")
-    if all(bool((torch.as_tensor(site["scale"]) == 1.0).all()) for site in sites):
+    sites = sites_of(model, x, **extras)
+    if all(bool((torch.as_tensor(site["scale"]) == 1.0).all()) for site in sites.values()):
         raise ValueError(
             f"the model takes size=, the number of rows, and does not use it: a batch of {len(x)} counts as "
             f"all {extras['size']} rows, and its bound would be wrong by their ratio. Write its plate as "

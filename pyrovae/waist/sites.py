@@ -85,6 +85,12 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
     }
 
 
+def sites_of(program: Program, *args: Any, **kwargs: Any) -> dict[str, Site]:
+    """Run a program once for its sample sites; the random state is left as it was."""
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
+        return sample_sites(poutine.trace(program).get_trace(*args, **kwargs))
+
+
 def frame_of(site: Site, plate: str | None) -> Any | None:
     """Return the frame of ``plate`` that encloses a site, or None."""
     for frame in site["cond_indep_stack"]:
