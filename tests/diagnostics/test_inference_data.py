@@ -81,20 +81,10 @@ def test_arviz_reads_it_as_it_stands(tmp_path):
     assert all(data[group].equals(again[group]) for group in data.groups())
 
 
-def test_rows_of_one_number_have_no_features():
+def test_rows_of_one_number_have_no_features(number_a_row):
     """They were refused, for want of a dimension called feature."""
-
-    def model(x):
-        with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
-
-    def posterior(x):
-        with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
-
     x = torch.randn(5)
-    data = to_inference_data(model, posterior, x, draws=10)
+    data = to_inference_data(*number_a_row, x, draws=10)
     assert data["posterior_predictive"]["x"].dims == ("chain", "draw", "row")
     np.testing.assert_array_equal(data["observed_data"]["x"].values, x.numpy())
     log_weights = data["sample_stats"]["log_weights"].values
