@@ -20,13 +20,15 @@ from pyrovae.families import Diagonal, diagonal_normal
 
 
 class VAE(pyrovae.models.VAE):
-    """The VAE of these papers for binary pixels, with the initial weights of `equal_layers`."""
+    """The VAE of these papers for binary pixels, with the initial weights of `draw_layers`."""
 
-    def __init__(self, features: int, *, latent: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, features: int, *, latent: int, hidden: Sequence[int], equal: bool = True
+    ) -> None:
         super().__init__(
             features, latent=latent, hidden=hidden, activation="tanh", likelihood="bernoulli"
         )
-        equal_layers(self)
+        draw_layers(self, equal)
 
 
 class LogScales(Diagonal):
@@ -44,27 +46,33 @@ class LogScales(Diagonal):
 
 
 class Amortized(pyrovae.guides.Amortized):
-    """Its encoder, in which location and log-scale begin as the same function of an image."""
+    """Its encoder; with equal layers, location and log-scale begin as the same function of an image."""
 
-    def __init__(self, features: int, latent: int, *, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, features: int, latent: int, *, hidden: Sequence[int], equal: bool = True
+    ) -> None:
         super().__init__(features, latent, hidden=hidden, activation="tanh")
         self.family = LogScales(latent)
-        equal_layers(self)
+        draw_layers(self, equal)
 
 
 @torch.no_grad()
-def equal_layers(program: nn.Module) -> None:
-    """Draw the weights of every layer from the same seed, 123: layers of one shape begin alike.
+def draw_layers(program: nn.Module, equal: bool) -> None:
+    """Draw the weights of each layer, of Glorot & Bengio 2010; equal, from the same seed, 123, as the code.
 
-    The last layer of an encoder is two such layers, of location and of log-scale.
+    Equal layers of one shape begin alike. The last layer of an encoder is two, of location and log-scale.
     """
     layers = [layer for layer in program.modules() if isinstance(layer, nn.Linear)]
     for layer in layers:
         heads = 2 if isinstance(program, Amortized) and layer is layers[-1] else 1
-        inputs, outputs = layer.in_features, layer.out_features // heads
-        bound = (6 / (inputs + outputs)) ** 0.5  # of Glorot & Bengio 2010
-        drawn = np.random.RandomState(123).uniform(-bound, bound, (inputs, outputs))
-        layer.weight.copy_(torch.from_numpy(drawn.T.copy()).repeat(heads, 1))
+        for weight in layer.weight.chunk(heads):
+            outputs, inputs = weight.shape
+            bound = (6 / (inputs + outputs)) ** 0.5
+            if equal:
+                drawn = np.random.RandomState(123).uniform(-bound, bound, (inputs, outputs))
+                weight.copy_(torch.from_numpy(drawn.T))
+            else:
+                weight.uniform_(-bound, bound)
 
 
 class Adam(torch.optim.Optimizer):

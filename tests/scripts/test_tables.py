@@ -212,6 +212,18 @@ def test_location_and_log_scale_begin_alike_as_coded(tables):
     assert all(map(torch.equal, model.parameters(), again.parameters()))
 
 
+def test_independent_layers_are_of_one_seed_but_differ(tables):
+    def heads():
+        torch.manual_seed(0)
+        guide = tables["as_coded"].Amortized(7, 3, hidden=[5], equal=False)
+        return guide.encoder.layers[2].weight.split(3)
+
+    (location, log_scale), again = heads(), heads()
+    assert (location != log_scale).all()
+    assert torch.equal(location, again[0])
+    assert max(location.abs().max(), log_scale.abs().max()) <= (6 / (5 + 3)) ** 0.5
+
+
 def test_adam_as_coded_steps_with_the_moments_before_its_gradient(tables):
     larger, beta1, beta2 = 8.0, 0.99, 0.999
     ours = torch.zeros(2, dtype=torch.float64, requires_grad=True)
