@@ -1,7 +1,8 @@
-"""Large matrix products by oneDNN, which takes 10 to 30% less time for them than the default library.
+"""Large matrix products by oneDNN, which takes 10 to 50% less time for them than the default library.
 
-Only compiled code gains: torch's own dispatch leaves products in single precision to the BLAS that it was
-built with. Which library takes a product depends on its shape alone, so that a fit repeats to the bit.
+Half, where the default keeps to vectors of 256 bits on a processor that has wider ones. Only compiled code
+gains: torch's own dispatch leaves products in single precision to the BLAS that it was built with. Which
+library takes a product depends on its shape alone, so that a fit repeats to the bit.
 """
 
 from __future__ import annotations
@@ -18,13 +19,9 @@ LARGE = 2**22  # products of two numbers; below, the call costs more than the li
 
 
 def by_onednn(left: Tensor, right: Tensor) -> Tensor:
-    """(M, K) by (K, N), or NotImplemented where the default library is as fast.
-
-    That is so for small products, and for those whose left side lies in memory by columns, as in the
-    gradient of a weight: oneDNN would copy it first.
-    """
+    """(M, K) by (K, N), or NotImplemented for small products: the default library is as fast for them."""
     rows, inner = left.shape
-    suits = left.dtype == torch.float32 and left.device.type == "cpu" and left.stride(1) == 1
+    suits = left.dtype == torch.float32 and left.device.type == "cpu"
     if not suits or rows * inner * right.shape[1] < LARGE or _node() is None:
         return NotImplemented
     product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
@@ -52,7 +49,8 @@ def _node() -> Any:
     """Inductor's node for the call; None where this torch has no oneDNN, or another Inductor.
 
     Its own asks for sides that lie by rows, and copies others. oneDNN packs the right side in any case, from
-    rows or columns alike.
+    rows or columns alike; a left side by columns, as in the gradient of a weight, is written by rows first,
+    by the code that computes it.
     """
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return None
@@ -62,6 +60,11 @@ def _node() -> Any:
         return None
 
     class Linear(LinearUnary):
+        @classmethod
+        def create(cls, left: Any, *others: Any) -> Any:
+            by_rows = LinearUnary.require_contiguous(cls.realize_input(left))
+            return super().create(by_rows, *others)
+
         @classmethod
         def require_contiguous(cls, side: Any) -> Any:
             return cls.require_stride1(side)
