@@ -20,12 +20,15 @@ LARGE = 2**22  # products of two numbers; below, the call costs more than the li
 
 def by_onednn(left: Tensor, right: Tensor) -> Tensor:
     """(M, K) by (K, N), or NotImplemented for small products: the default library is as fast for them."""
-    rows, inner = left.shape
+    (rows, inner), columns = left.shape, right.shape[1]
     suits = left.dtype == torch.float32 and left.device.type == "cpu"
-    if not suits or rows * inner * right.shape[1] < LARGE or _node() is None:
+    if not suits or rows * inner * columns < LARGE or _node() is None:
         return NotImplemented
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
-    return product
+    product = torch.ops.mkldnn._linear_pointwise
+    # A left side by columns is written by rows first. Where the right one is smaller, that is, instead.
+    if left.stride(1) != 1 and rows * inner > (inner + rows) * columns:
+        return product(right.t(), left, None, "none", [], "").t()
+    return product(left, right.t(), None, "none", [], "")
 
 
 @contextmanager
