@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pyrovae.step.narrow import RULES
+from pyrovae.step.narrow import RULES, BeforeFunctorch
 from pyrovae.step.noise import is_draw, take_out_noise
 from pyrovae.step.products import lowered
 
@@ -70,7 +70,7 @@ def without_mutation(
     mode = FakeTensorMode(shape_env=ShapeEnv())
     fakes = [mode.from_tensor(tensor.detach(), static_shapes=True) for tensor in inputs]
     pure = torch.func.functionalize(function, remove="mutations")
-    with mode:
+    with mode, BeforeFunctorch():
         module: fx.GraphModule = make_fx(pure, decomposition_table=basic)(*fakes)
     module.graph.set_codegen(fx.graph.CodeGen())
     module.graph.eliminate_dead_code()

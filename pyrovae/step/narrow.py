@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from pyrovae.step.products import by_onednn
 
@@ -50,6 +51,19 @@ def softplus(x: Tensor, beta: Any = 1, threshold: Any = 20) -> Tensor:
     return NotImplemented if beta != 1 else x.relu() + log1p_of_share((-x.abs()).exp())
 
 
+def binary_cross_entropy_with_logits(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    pos_weight: Tensor | None = None,
+    reduction: int = 1,
+) -> Tensor:
+    """Of every element, with one exponential and a series for two exponentials and a logarithm."""
+    if reduction != 0 or weight is not None or pos_weight is not None:
+        return NotImplemented
+    return (1.0 - target) * logits + (-logits).relu() + log1p_of_exponential(logits.abs())
+
+
 def softplus_backward(gradient: Tensor, x: Tensor, beta: Any, threshold: Any) -> Tensor:
     """With the exponential that `softplus` takes, so that it is computed once."""
     if beta != 1:
@@ -66,10 +80,24 @@ def power(base: Any, exponent: Tensor) -> Tensor:
 
 
 def log1p_of_share(share: Tensor) -> Tensor:
-    """Log(1 + t) of numbers from 0 to 1: 2 artanh(t / (2 + t)), a short series, to the last bits."""
+    """Log(1 + t) of numbers from 0 to 1: 2 artanh(t / (2 + t))."""
     if share.dtype != torch.float32:
         return share.log1p()
-    ratio = share * (share + 2.0).reciprocal()
+    return twice_artanh(share * (share + 2.0).reciprocal())
+
+
+def log1p_of_exponential(positive: Tensor) -> Tensor:
+    """Log(1 + exp(-a)) of a from 0: the same with t = exp(-a), in one use of an exponential.
+
+    A compiler writes an exponential that is used twice to memory, which takes longer than the rest.
+    """
+    if positive.dtype != torch.float32:
+        return (-positive).exp().log1p()
+    return twice_artanh((positive.exp() * 2.0 + 1.0).reciprocal())
+
+
+def twice_artanh(ratio: Tensor) -> Tensor:
+    """Of numbers from 0 to 1/3, by a short series, to the last bits."""
     square = ratio * ratio
     total = square * (2.0 / 15.0) + 2.0 / 13.0
     for odd in (11, 9, 7, 5, 3, 1):
@@ -84,3 +112,13 @@ RULES: dict[Any, Callable[..., Tensor]] = {
     aten.softplus_backward.default: softplus_backward,
     aten.pow.Scalar: power,
 }
+
+
+class BeforeFunctorch(TorchFunctionMode):
+    """Applies the rules for what `torch.func` takes apart itself before a table of rules is asked."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken_apart: Any = NotImplemented
+        if func is aten.binary_cross_entropy_with_logits.default:
+            taken_apart = binary_cross_entropy_with_logits(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {})) if taken_apart is NotImplemented else taken_apart

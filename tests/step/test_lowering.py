@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyrovae.step.lowering import lower
+from pyrovae.step.lowering import lower, without_mutation
 
 # Zero, two below the normal numbers, whose reciprocals overflow, the smallest normal one, and one.
 SMALL = torch.tensor([0.0, 1e-45, 1e-41, 1.2e-38, 1.0])
@@ -23,3 +23,30 @@ def test_powers_of_constants(base, dtype):
     exponents = torch.tensor([0.0, 1.0, 2.0, 1000.0], dtype=dtype)
     (found,) = lower(lambda x: [base**x], [exponents])([exponents])
     torch.testing.assert_close(found, base**exponents)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def cross_entropies(reduction=0):
+    """As a recorded step calls it."""
+    operation = torch.ops.aten.binary_cross_entropy_with_logits.default
+    return lambda x, y, *weight: [operation(x, y, None, *(weight or [None]), reduction)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reduction", [0, 1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropies_of_bits(weighted, reduction, dtype):
+    logits = torch.tensor([0.0, 1e-30, 0.5, -3.0, 20.0, -87.0, 100.0, -1e30], dtype=dtype)
+    target = torch.tensor([[0.0], [1.0], [0.3]], dtype=dtype).expand(3, 8).contiguous()
+    function, tensors = cross_entropies(reduction), [logits.repeat(3, 1), target]
+    if weighted:
+        tensors.append(torch.full((8,), 2.0, dtype=dtype))
+    (found,), (right,) = lower(function, tensors)([*tensors]), function(*tensors)
+    torch.testing.assert_close(found, right)
+
+
+def test_the_cross_entropy_of_a_bit_takes_one_exponential():
+    graph = without_mutation(cross_entropies(), [torch.zeros(3), torch.ones(3)]).graph
+    names = [str(node.target) for node in graph.nodes]
+    assert names.count("aten.exp.default") == 1
+    assert "aten.log.default" not in names
