@@ -33,18 +33,24 @@ def by_onednn(left: Tensor, right: Tensor) -> Tensor:
 
 @contextmanager
 def lowered() -> Iterator[None]:
-    """Let Inductor compile such products where neither side is a constant, as it does for constant ones."""
+    """Let Inductor compile such products where neither side is a constant, as it does for constant ones.
+
+    And let sums after a product be: Inductor has libraries add them, which copy what is added first.
+    """
     node = _node()
     if node is None:
         yield
         return
     from torch._inductor import lowering
+    from torch._inductor.fx_passes import post_grad
     from torch._inductor.ir import TensorBox
 
     def product(*arguments: Any) -> Any:
         return TensorBox.create(node.create(*arguments))
 
-    with patch.dict(lowering.lowerings, {torch.ops.mkldnn._linear_pointwise.default: product}):
+    products = {torch.ops.mkldnn._linear_pointwise.default: product}
+    apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
+    with patch.dict(lowering.lowerings, products), apart:
         yield
 
 
