@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
@@ -87,27 +86,40 @@ class ProbabilisticPCA(PyroModule):
         """x - mu, and 0 for what is missing."""
         return filled(x - self.loc)
 
+    def _posterior_loc(self, centred: Tensor, cholesky: Tensor) -> Tensor:
+        """M^-1 W' (x - mu), (B, L): with a factor of M for all rows, or one of each row's own."""
+        right = centred @ self.weight
+        if cholesky.ndim == 2:
+            return torch.cholesky_solve(right.mT, cholesky).mT
+        return torch.cholesky_solve(right.unsqueeze(-1), cholesky).squeeze(-1)
+
     def posterior(self, x: Tensor) -> TorchDistribution:
         """p(z | x) = N(M^-1 W' (x - mu), sigma^2 M^-1) for each row of ``x``: event shape (L,)."""
         precision = self._precision(x)
-        cholesky = torch.linalg.cholesky(precision)
-        loc = _rows(torch.cholesky_solve, self._centred(x) @ self.weight, cholesky)
-        # From the precision, whose inverse is never factored; one factor for all rows, if they share it.
+        loc = self._posterior_loc(self._centred(x), torch.linalg.cholesky(precision))
+        # From the precision, whose inverse is never factored; one factor for all rows, if they share it. It
+        # is symmetric but for rounding, which torch's validation takes for an error where the noise is small.
         centred = dist.MultivariateNormal(
-            self.loc.new_zeros(self.latent), precision_matrix=precision / self.scale.square()
+            self.loc.new_zeros(self.latent),
+            precision_matrix=precision / self.scale.square(),
+            validate_args=False,
         )
         return dist.MultivariateNormal(loc, scale_tril=centred.scale_tril)
 
     def exact_log_evidence(self, x: Tensor) -> Tensor:
         """Log p(x) of each row of ``x`` (B, D): shape (B,), in nats; costs B D L, not B D^2."""
         centred = self._centred(x)
+        variance = self.scale.square()
+        cholesky = torch.linalg.cholesky(self._precision(x))
+        loc = self._posterior_loc(centred, cholesky)
+        # Of what W z leaves over and of z: the square of x less that of what z explains has no digits left
+        # where the noise is small.
+        residual = centred - loc @ self.weight.mT
         observed: Tensor | int = self.features
         if any_missing(x):
             observed = (~x.isnan()).sum(-1).to(x.dtype)
-        variance = self.scale.square()
-        cholesky = torch.linalg.cholesky(self._precision(x))
-        projected = _rows(_solve_lower, centred @ self.weight, cholesky)
-        quadratic = (centred.square().sum(-1) - projected.square().sum(-1)) / variance
+            residual = torch.where(x.isnan(), 0.0, residual)
+        quadratic = residual.square().sum(-1) / variance + loc.square().sum(-1)
         log_det = 2.0 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log_det = log_det + (observed - self.latent) * variance.log()
         return -0.5 * (observed * math.log(2.0 * math.pi) + log_det + quadratic)
@@ -129,7 +141,7 @@ class ProbabilisticPCA(PyroModule):
 
         Raises:
             ValueError: no dimension is left for the noise (latent is not below features), or the data
-                have none.
+                have none but what rounding made.
         """
         if self.latent >= self.features:
             raise ValueError(
@@ -141,14 +153,16 @@ class ProbabilisticPCA(PyroModule):
                 "the data have missing values (NaN), for which the maximum has no closed form: use "
                 "pyrovae.fit with guides.ExactPosterior(model)"
             )
-        x = x if x.is_floating_point() else x.to(self.loc)
+        rounding = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+        x = x.double()
         loc = x.mean(0)
         centred = x - loc
         covariance = centred.mT @ centred / len(x)
         values, vectors = torch.linalg.eigh(covariance)
         values, vectors = values.flip(0), vectors.flip(1)
         variance = values[self.latent :].mean()
-        if not variance > 0:
+        lost = self.features * torch.finfo(values.dtype).eps * values[0]
+        if not variance > torch.maximum(lost, (rounding * x.abs().max()).square()):
             raise ValueError(
                 f"the data vary in no more than {self.latent} directions, so the noise has no best scale: "
                 "use fewer latent dimensions"
@@ -157,14 +171,3 @@ class ProbabilisticPCA(PyroModule):
         self.loc.copy_(loc)
         self.weight.copy_(vectors[:, : self.latent] * kept)
         self.raw_scale.copy_(positive_inverse(variance.sqrt()))
-
-
-def _solve_lower(right: Tensor, factor: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(factor, right, upper=False)
-
-
-def _rows(solve: Callable[[Tensor, Tensor], Tensor], right: Tensor, factor: Tensor) -> Tensor:
-    """Solve for the rows of ``right`` (B, L): at once with a common factor, or each with its own."""
-    if factor.ndim == 2:
-        return solve(right.mT, factor).mT
-    return solve(right.unsqueeze(-1), factor).squeeze(-1)

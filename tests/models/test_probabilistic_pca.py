@@ -5,6 +5,8 @@ import torch
 from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal
 
+import pyrovae
+from pyrovae.guides import ExactPosterior
 from pyrovae.models import ProbabilisticPCA
 
 
@@ -76,6 +78,34 @@ def test_single_precision_keeps_a_sharp_posterior():
     expected = exact.posterior(x.double())
     covariance = model.posterior(x).covariance_matrix.double()
     torch.testing.assert_close(covariance, expected.covariance_matrix, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
+def test_single_precision_has_the_evidence_of_data_with_little_noise(noise):
+    """The maximum, its evidence and every log-weight: squares of x would leave an error of 100 nats."""
+    x = (torch.randn(300, 10) @ torch.randn(10, 64) + noise * torch.randn(300, 64)).double()
+    single, double = ProbabilisticPCA(64, latent=10), ProbabilisticPCA(64, latent=10).double()
+    single.maximise_likelihood(x.float())
+    double.maximise_likelihood(x.float().double())
+    torch.testing.assert_close(single.scale.double(), double.scale, rtol=1e-5, atol=0)
+    double.load_state_dict(single.state_dict())
+    exact = dense(double).log_prob(x.float().double())
+    tolerance = {"rtol": 0, "atol": 1e-4 / noise}
+    torch.testing.assert_close(single.exact_log_evidence(x.float()).double(), exact, **tolerance)
+    log_weights = pyrovae.log_weights(single, ExactPosterior(single), x.float(), num_particles=3)
+    torch.testing.assert_close(log_weights.double(), exact.expand(3, -1), **tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_noise_that_rounding_made_is_none(dtype, offset):
+    for _ in range(4):
+        x = torch.randn(50, 2, dtype=dtype) @ torch.randn(2, 5, dtype=dtype) + offset
+        with pytest.raises(ValueError, match="vary in no more than 2 directions"):
+            ProbabilisticPCA(5, latent=2).maximise_likelihood(x)
+        model = ProbabilisticPCA(5, latent=1)
+        model.maximise_likelihood(x)
+        assert model.scale > 1e-3
 
 
 def test_initialising_starts_where_the_data_are():
