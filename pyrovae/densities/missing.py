@@ -119,14 +119,18 @@ class MarginalNormal(dist.MultivariateNormal):
 
     def __init__(self, loc: Tensor, scale_tril: Tensor, present: Tensor) -> None:
         both = present.unsqueeze(-1) & present.unsqueeze(-2)
-        covariance = scale_tril @ scale_tril.mT
+        # In double precision: the square of a factor has twice its digits.
+        covariance = scale_tril.double() @ scale_tril.double().mT
         covariance = torch.where(
             both, covariance, covariance.diagonal(dim1=-2, dim2=-1).diag_embed()
         )
         self.present = present
         self.whole = scale_tril
         dist.MultivariateNormal.__init__(
-            self, loc, scale_tril=torch.linalg.cholesky(covariance), validate_args=False
+            self,
+            loc,
+            scale_tril=torch.linalg.cholesky(covariance).to(scale_tril),
+            validate_args=False,
         )
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> MarginalNormal:

@@ -14,13 +14,14 @@ def log_normals(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     .. math:: (x - \mu)^\top \Sigma^{-1} (x - \mu) = x^\top \Sigma^{-1} x - 2 x^\top \Sigma^{-1} \mu
               + \mu^\top \Sigma^{-1} \mu
 
-    The three terms may be large where their sum is small: seven digits would not be enough.
+    The three terms may be large where their sum is small, even with the middle of all normals as origin:
+    seven digits would not be enough.
 
     Args:
         x: (N, D), of float64.
         loc: (C, D).
         scale: what the covariance is made of: standard deviations (C, D), or lower triangular factors,
-            (C, D, D) or one (D, D) for all.
+            (C, D, D) or one (1, D, D) for all.
 
     Returns:
         (N, C), in nats.
@@ -32,7 +33,9 @@ def log_normals(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
                 [-2.7568, -2.7568]], dtype=torch.float64)
     """
     loc, scale = loc.to(x), scale.to(x)
-    if scale.shape == loc.shape:
+    origin = loc.mean(0)
+    x, loc = x - origin, loc - origin
+    if scale.ndim == 2:
         precision = scale.square().reciprocal()
         quadratic = (
             x.square() @ precision.mT
@@ -44,8 +47,8 @@ def log_normals(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         white = torch.linalg.solve_triangular(scale, eye.expand_as(scale), upper=False)
         log_det = scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        if scale.ndim == 2:
-            whole, centres = x @ white.mT, loc @ white.mT
+        if len(scale) == 1:
+            whole, centres = x @ white[0].mT, loc @ white[0].mT
             quadratic = (
                 whole.square().sum(-1, keepdim=True)
                 - 2.0 * (whole @ centres.mT)

@@ -12,7 +12,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.densities.incomplete import expected_moments
+from pyrovae.densities.component_moments import component_moments
 from pyrovae.densities.missing import any_missing, log_prob, mean_and_scale, observe
 from pyrovae.densities.normal_density import log_normals
 from pyrovae.families import lower_triangle
@@ -106,16 +106,16 @@ class GaussianMixture(PyroModule):
         scale = self._scale()
         if self.covariance in ("diagonal", "spherical"):
             return dist.Normal(self.loc[z], scale[z]).to_event(1)
-        if self.covariance == "full":
-            scale = scale[z]
+        scale = scale[z] if self.covariance == "full" else scale.squeeze(0)
         return dist.MultivariateNormal(self.loc[z], scale_tril=scale)
 
     def _scale(self) -> Tensor:
-        """Standard deviations (C, D), or lower triangular factors, (C, D, D) or (D, D)."""
+        """Standard deviations (C, D), or lower triangular factors, (C, D, D) or (1, D, D)."""
         scale = (self.floor + self.log_variance.exp()).sqrt()
         if self.covariance in ("diagonal", "spherical"):
             return scale.expand_as(self.loc)
-        return lower_triangle(scale, self.below)
+        factor = lower_triangle(scale, self.below)
+        return factor if self.covariance == "full" else factor.unsqueeze(0)
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z and observe ``x``: (B, D)."""
@@ -166,14 +166,9 @@ class GaussianMixture(PyroModule):
     def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
         """The M-step of EM: set the parameters from ``x`` (N, D) and p(z | x) (N, C), plus the floor."""
         x = x.double()
-        responsibilities = responsibilities.to(x)
-        # So much is added that a component without rows does not divide by zero.
-        counts = responsibilities.sum(0) + 10 * torch.finfo(torch.float64).eps
-        if any_missing(x):
-            loc, covariances = self._expected(x, responsibilities, counts)
-        else:
-            loc = responsibilities.mT @ x / counts[:, None]
-            covariances = self._covariances(x, responsibilities, counts, loc)
+        counts, loc, covariances = component_moments(
+            x, responsibilities.to(x), self.loc, self._scale(), tied=self.covariance == "tied"
+        )
         if self.covariance == "spherical":
             covariances = covariances.mean(-1, keepdim=True)
         if self.covariance in ("diagonal", "spherical"):
@@ -181,38 +176,6 @@ class GaussianMixture(PyroModule):
         else:
             covariances = covariances + self.floor * torch.eye(self.features).to(x)
         self.set_parameters(counts / counts.sum(), loc, covariances)
-
-    def _covariances(
-        self, x: Tensor, responsibilities: Tensor, counts: Tensor, loc: Tensor
-    ) -> Tensor:
-        """Weighted covariances around the means ``loc``: their diagonals, one for all, or each."""
-        if self.covariance in ("diagonal", "spherical"):
-            return responsibilities.mT @ x.square() / counts[:, None] - loc.square()
-        if self.covariance == "tied":
-            return (x.mT @ x - (counts * loc.mT) @ loc) / counts.sum()
-        centred = (x - centre for centre in loc)
-        each = zip(centred, responsibilities.mT, counts, strict=True)
-        return torch.stack([(rows.mT * weight) @ rows / count for rows, weight, count in each])
-
-    def _expected(
-        self, x: Tensor, responsibilities: Tensor, counts: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Means and covariances where values are missing: as the components now expect these."""
-        scale = self._scale().double()
-        scales = scale.expand(self.components, -1, -1) if self.covariance == "tied" else scale
-        moments = [
-            expected_moments(x, weights, loc, scale)
-            for weights, loc, scale in zip(
-                responsibilities.mT, self.loc.double(), scales, strict=True
-            )
-        ]
-        loc = torch.stack([first for first, _ in moments]) / counts[:, None]
-        second = torch.stack([second for _, second in moments])
-        if self.covariance in ("diagonal", "spherical"):
-            return loc, second / counts[:, None] - loc.square()
-        if self.covariance == "tied":
-            return loc, (second.sum(0) - (counts * loc.mT) @ loc) / counts.sum()
-        return loc, second / counts[:, None, None] - loc[:, :, None] * loc[:, None]
 
     @torch.no_grad()
     def set_parameters(self, weights: Tensor, loc: Tensor, covariances: Tensor) -> None:
@@ -224,22 +187,39 @@ class GaussianMixture(PyroModule):
             covariances: (C, D, D) full, (C, D) diagonal, (D, D) tied, (C,) or (C, 1) spherical.
 
         Raises:
-            ValueError: a variance below the floor.
+            ValueError: a variance below the floor, or a covariance that is none.
         """
         self.logits.copy_(torch.as_tensor(weights).log())
         self.loc.copy_(torch.as_tensor(loc))
         variance = torch.as_tensor(covariances)
         if self.covariance == "spherical":
             variance = variance.reshape(-1, 1)
-        elif self.covariance in ("full", "tied"):
-            cholesky = torch.linalg.cholesky(variance)
+        rounding = torch.zeros_like(variance)
+        if self.covariance in ("full", "tied"):
+            cholesky, rounding = self._factor(variance)
             rows, columns = torch.tril_indices(self.features, self.features, -1)
             self.below.copy_(cholesky[..., rows, columns])
             variance = cholesky.diagonal(dim1=-2, dim2=-1).square()
-        if (variance < self.floor * (1.0 - 1e-6)).any():
+        least = self.floor * (1.0 - 1e-6) - rounding.clamp(max=0.01 * self.floor)
+        if not (variance >= least).all():
             raise ValueError(
                 f"the least variance given is {float(variance.min()):g}, below the floor of {self.floor:g}: "
                 "make the mixture with a lower floor"
             )
         tiny = torch.finfo(self.log_variance.dtype).tiny
         self.log_variance.copy_((variance - self.floor).clamp(min=tiny).log())
+
+    def _factor(self, covariances: Tensor) -> tuple[Tensor, Tensor]:
+        """The lower triangular factors of covariances, and the rounding of their squared diagonals."""
+        factors, failed = torch.linalg.cholesky_ex(covariances)
+        # What is left of a column once others are taken out has the rounding of all its variance.
+        whole = covariances.diagonal(dim1=-2, dim2=-1)
+        rounding = 10 * self.features * torch.finfo(covariances.dtype).eps * whole
+        left = factors.diagonal(dim1=-2, dim2=-1).square()
+        if failed.any() or ((left < rounding) & (rounding > 0.01 * self.floor)).any():
+            raise ValueError(
+                "a covariance is not positive definite: where columns are combinations of others, the floor "
+                f"of {self.floor:g} is lost in rounding beside variances of up to {whole.max():g}. Scale the "
+                "columns, raise the floor or use covariance='diagonal'"
+            )
+        return factors, rounding

@@ -59,6 +59,70 @@ def test_a_step_of_em_is_scikit_learns(covariance):
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("components", [1, 2, 3, 4])
+def test_double_precision_has_the_density_of_single_at_any_size(covariance, components):
+    """As many components as columns: a factor for all is no table of standard deviations."""
+    model = GaussianMixture(3, components=components, covariance=covariance)
+    x = torch.randn(20, 3)
+    ours = model.exact_log_evidence(x.double())
+    torch.testing.assert_close(ours.float(), model.exact_log_evidence(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("holes", [False, True])
+def test_columns_far_from_zero_are_fitted_as_if_they_were_not(covariance, holes):
+    """Seconds since 1970, a few from row to row; the evidence is that of the differences."""
+    x = torch.randn(100, 3, dtype=torch.float64) + 4 * (torch.arange(100) % 2)[:, None]
+    if holes:
+        x[torch.rand(100, 3) < 0.2] = torch.nan
+    far = x + 2.0**30  # which leaves x all its digits but 30 of 52
+    x = far - 2.0**30
+    near, moved = (
+        GaussianMixture(3, components=2, covariance=covariance).double() for _ in range(2)
+    )
+    responsibilities = torch.eye(2).double()[torch.arange(100) % 2]
+    with torch.no_grad():
+        moved.loc.copy_(near.loc + 2.0**30)
+        near.loc.copy_(moved.loc - 2.0**30)
+    for _ in range(3):
+        near.maximise_likelihood(x, responsibilities)
+        moved.maximise_likelihood(far, responsibilities)
+    torch.testing.assert_close(
+        moved.exact_log_evidence(far), near.exact_log_evidence(x), rtol=0, atol=1e-5
+    )
+    # A planted mistake: squares of the columns themselves, as in the moments before the means are taken out.
+    assert not torch.allclose(
+        (far.square().nanmean(0) - far.nanmean(0).square()), x.nanmean(0), rtol=0.1
+    )
+
+
+def test_responsibilities_whose_sum_is_rounded_leave_the_tied_covariance_alone():
+    x = (torch.randn(500, 4) + 1e4).double()
+    responsibilities = torch.full((500, 2), 0.5 + 1e-7).double()
+    model = GaussianMixture(4, components=2, covariance="tied").double()
+    model.maximise_likelihood(x, responsibilities)
+    one = GaussianMixture(4, components=1, covariance="full").double()
+    one.maximise_likelihood(x, torch.ones(500, 1))
+    covariances = [part.decode(torch.tensor(0)).covariance_matrix for part in (model, one)]
+    torch.testing.assert_close(*covariances, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_columns_that_repeat_others(covariance):
+    """The floor holds as far as rounding lets it, whatever is missing; then a sentence says so."""
+    column = torch.randn(100, 1)
+    x = torch.cat([1e3 * column, 2e3 * column, torch.randn(100, 1)], 1)
+    incomplete = torch.where(torch.arange(100)[:, None] % 7 + torch.arange(3) > 0, x, torch.nan)
+    for rows in (x, incomplete):
+        model = GaussianMixture(3, components=2, covariance=covariance)
+        model.initialise(rows)
+        model.maximise_likelihood(rows, model.posterior(rows).probs)
+        assert model.exact_log_evidence(rows).isfinite().all()
+    with pytest.raises(ValueError, match=r"floor of 0\.0001 is lost in rounding .* Scale the"):
+        model.initialise(1e3 * x)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
 def test_em_never_lowers_the_likelihood(covariance):
     x = torch.as_tensor(data(150))[:, 20:30]
     model = GaussianMixture(10, components=4, covariance=covariance, floor=1e-6).double()
