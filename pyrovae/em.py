@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+from pyrovae.sources.tables import check_rows, real_numbers
 
 
 @runtime_checkable
@@ -36,7 +39,9 @@ class EMHistory:
 
 
 @torch.no_grad()
-def em(model: Mixture, x: Tensor, *, iterations: int = 100, tolerance: float = 1e-3) -> EMHistory:
+def em(
+    model: Mixture, x: Tensor | ArrayLike, *, iterations: int = 100, tolerance: float = 1e-3
+) -> EMHistory:
     r"""Climb the likelihood of a mixture by expectation maximisation, from where the model stands.
 
     .. math:: \text{E:}\; q(z_n) \leftarrow p_\theta(z \mid x_n), \qquad
@@ -47,7 +52,7 @@ def em(model: Mixture, x: Tensor, *, iterations: int = 100, tolerance: float = 1
 
     Args:
         model: a mixture, such as `pyrovae.models.GaussianMixture`; its parameters move.
-        x: (N, D), the data.
+        x: (N, D), the data: a tensor or an array.
         iterations: E- and M-steps at most.
         tolerance: stop when a step raises the likelihood by less, in nats per datapoint.
 
@@ -56,7 +61,8 @@ def em(model: Mixture, x: Tensor, *, iterations: int = 100, tolerance: float = 1
 
     Raises:
         TypeError: a model without an M-step.
-        ValueError: fewer than one iteration.
+        ValueError: fewer than one iteration; data that is empty, infinite, or of another width than the
+            model's ``features``.
 
     Source: Maximum likelihood from incomplete data via the EM algorithm (Dempster, Laird & Rubin, 1977);
     A view of the EM algorithm that justifies incremental, sparse, and other variants (Neal & Hinton, 1998).
@@ -80,6 +86,9 @@ def em(model: Mixture, x: Tensor, *, iterations: int = 100, tolerance: float = 1
         )
     if iterations < 1:
         raise ValueError(f"iterations is {iterations}: at least one is needed")
+    x = real_numbers("data", x)
+    check_rows("data", x, model)
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
     bounds: list[float] = []
     converged = False
     for _ in range(iterations):

@@ -119,6 +119,50 @@ def test_single_precision_models_are_fitted_in_double():
     torch.testing.assert_close(ours.bound, exact.bound, rtol=1e-4, atol=0)
 
 
+def test_missing_pixels_do_not_count():
+    """As many rows of one component, each with one pixel: their shares are those of what is observed."""
+    x = torch.tensor([[1.0, math.nan], [math.nan, 0.0], [0.0, 0.0], [1.0, math.nan]])
+    model = BernoulliMixture(2, components=1)
+    em(model, x, iterations=1)
+    shares = model.pixel_logits.detach().sigmoid()
+    torch.testing.assert_close(shares, torch.tensor([[2.5 / 4, 0.5 / 3]]))
+    torch.manual_seed(0)
+    x = (torch.rand(300, 6) < torch.rand(2, 6)[torch.arange(300) % 2]).double()
+    x[torch.rand(300, 6) < 0.3] = math.nan
+    model = BernoulliMixture(6, components=2).double()
+    model.initialise(x)
+    assert (em(model, x, iterations=50, tolerance=0).bound.diff() > -1e-3).all()
+
+
+def test_data_come_in_the_forms_people_have():
+    grey = np.random.default_rng(0).integers(0, 9, (40, 3))
+    bounds = []
+    for x in (grey, torch.as_tensor(grey).float(), grey.tolist(), np.asfortranarray(grey)):
+        torch.manual_seed(0)
+        model = GaussianMixture(3, components=2)
+        model.initialise(torch.as_tensor(grey))
+        bounds.append(float(em(model, x, iterations=1).bound[-1]))
+    assert len(set(bounds)) == 1
+    binary = grey > 4
+    pixels = BernoulliMixture(3, components=2)
+    for x in (binary, torch.as_tensor(binary), binary.astype(np.int64)):
+        assert em(pixels, x, iterations=1).bound.isfinite().all()
+
+
+def test_data_that_cannot_be_fitted_are_refused():
+    model = GaussianMixture(5, components=2)
+    for x, words in (
+        (torch.zeros(7, 1), "has 1 features, the model was made for 5"),
+        (torch.zeros(7, 1, 5), r"must have the shape \(N, D\)"),
+        (torch.zeros(0, 5), "is empty"),
+        (torch.full((7, 5), math.inf), "infinite values in 7 of 7 rows"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            em(model, x)
+    with pytest.raises(ValueError, match="other than 0 and 1"):
+        em(BernoulliMixture(5, components=2), torch.rand(7, 5))
+
+
 def test_other_mixtures_and_other_models():
     x = (torch.as_tensor(digits()) > 0.5).double()
     model = BernoulliMixture(64, components=4).double()

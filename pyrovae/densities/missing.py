@@ -56,6 +56,19 @@ def filled(x: Tensor, value: float = 0.0) -> Tensor:
     return torch.where(x.isnan(), value, x) if any_missing(x) else x
 
 
+def check_columns(x: Tensor, features: int) -> None:
+    """Refuse rows of another width than the model's: those of one number would stand for all of a row.
+
+    Raises:
+        ValueError: says which width, and which was expected.
+    """
+    if x.shape[-1:] != (features,):
+        raise ValueError(
+            f"the data have the shape {tuple(x.shape)}, the model was made for rows of {features}: (N, "
+            f"{features})"
+        )
+
+
 def observe(name: str, distribution: TorchDistribution, x: Tensor) -> None:
     """Make the sample statement of data ``x`` (B, D), of which NaN is integrated out.
 
@@ -66,7 +79,9 @@ def observe(name: str, distribution: TorchDistribution, x: Tensor) -> None:
 
     Raises:
         TypeError: a distribution whose marginals are not known, and data with NaN.
+        ValueError: rows of another width than the distribution.
     """
+    check_columns(x, distribution.event_shape[-1])
     if any_missing(x):
         pyro.sample(name, marginal(distribution, ~x.isnan()), obs=filled(x))
     else:
@@ -81,6 +96,7 @@ def log_prob(distribution: TorchDistribution, x: Tensor) -> Tensor:
         >>> log_prob(normal, torch.tensor([0.0, math.nan]))
         tensor(-0.9189)
     """
+    check_columns(x, distribution.event_shape[-1])
     if not any_missing(x):
         result: Tensor = distribution.log_prob(x)
     else:

@@ -9,8 +9,9 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.densities.missing import any_missing, log_prob, observe
+from pyrovae.densities.missing import any_missing, check_columns, filled, log_prob, observe
 from pyrovae.likelihoods import make_likelihood
+from pyrovae.likelihoods.pixels import BinaryPixels
 from pyrovae.programs import data_plate
 
 
@@ -63,7 +64,7 @@ class BernoulliMixture(PyroModule):
 
     def decode(self, z: Tensor) -> TorchDistribution:
         """p(x | z) for categories ``z`` (...,), event shape (D,)."""
-        return dist.Bernoulli(logits=self.pixel_logits[z]).to_event(1)
+        return BinaryPixels(logits=self.pixel_logits[z]).to_event(1)
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z, and missing pixels if they are latent, and observe ``x``: (B, D)."""
@@ -77,6 +78,7 @@ class BernoulliMixture(PyroModule):
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Log p(x, z) for every category: (B, C), in nats."""
+        check_columns(x, self.features)
         every = torch.arange(self.components, device=x.device)
         return self.logits.log_softmax(-1) + log_prob(self.decode(every), x.unsqueeze(-2))
 
@@ -104,6 +106,7 @@ class BernoulliMixture(PyroModule):
     @torch.no_grad()
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Start from C random rows of ``x`` (N, D), half way to the mean of all."""
+        check_columns(x, self.features)
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[: self.components].to(x.device)
         x = x.to(self.pixel_logits)
@@ -115,11 +118,14 @@ class BernoulliMixture(PyroModule):
 
     @torch.no_grad()
     def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
-        """The M-step of EM, from ``x`` (N, D) without missing pixels and p(z | x) (N, C).
+        """The M-step of EM, from ``x`` (N, D) and p(z | x) (N, C); missing pixels do not count.
 
         Half a white and half a black pixel are added to each count, so that no probability is 0 or 1.
         """
+        x = x.to(self.pixel_logits)
+        responsibilities = responsibilities.to(x)
         counts = responsibilities.sum(0)
-        pixels = (responsibilities.mT @ x + 0.5) / (counts[:, None] + 1.0)
+        observed = responsibilities.mT @ (~x.isnan()).to(x) if any_missing(x) else counts[:, None]
+        pixels = (responsibilities.mT @ filled(x) + 0.5) / (observed + 1.0)
         self.pixel_logits.copy_(pixels.logit())
         self.logits.copy_((counts + 1e-9).log())

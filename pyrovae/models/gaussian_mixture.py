@@ -13,7 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.densities.component_moments import component_moments
-from pyrovae.densities.missing import any_missing, log_prob, mean_and_scale, observe
+from pyrovae.densities.missing import any_missing, check_columns, log_prob, mean_and_scale, observe
 from pyrovae.densities.normal_density import log_normals
 from pyrovae.families import lower_triangle
 from pyrovae.programs import data_plate
@@ -126,6 +126,7 @@ class GaussianMixture(PyroModule):
 
     def log_joint(self, x: Tensor) -> Tensor:
         """Log p(x, z) for every category: (B, C), in nats."""
+        check_columns(x, self.features)
         log_weights = self.logits.log_softmax(-1)
         if x.dtype == torch.float64 and x.ndim == 2 and not any_missing(x):
             return log_weights + log_normals(x, self.loc, self._scale())
@@ -151,6 +152,7 @@ class GaussianMixture(PyroModule):
         """
         from sklearn.cluster import KMeans
 
+        check_columns(x, self.features)
         if len(x) < self.components:
             raise ValueError(
                 f"the data have {len(x)} rows and the mixture {self.components} components: "
@@ -165,6 +167,7 @@ class GaussianMixture(PyroModule):
     @torch.no_grad()
     def maximise_likelihood(self, x: Tensor, responsibilities: Tensor) -> None:
         """The M-step of EM: set the parameters from ``x`` (N, D) and p(z | x) (N, C), plus the floor."""
+        check_columns(x, self.features)
         x = x.double()
         counts, loc, covariances = component_moments(
             x, responsibilities.to(x), self.loc, self._scale(), tied=self.covariance == "tied"

@@ -11,9 +11,10 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.densities.missing import any_missing, filled, mean_and_scale, observe
+from pyrovae.densities.missing import any_missing, check_columns, filled, mean_and_scale, observe
 from pyrovae.families import positive, positive_inverse
 from pyrovae.programs import data_plate
+from pyrovae.sources.tables import check_rows
 
 
 class ProbabilisticPCA(PyroModule):
@@ -84,6 +85,7 @@ class ProbabilisticPCA(PyroModule):
 
     def _centred(self, x: Tensor) -> Tensor:
         """x - mu, and 0 for what is missing."""
+        check_columns(x, self.features)
         return filled(x - self.loc)
 
     def _posterior_loc(self, centred: Tensor, cholesky: Tensor) -> Tensor:
@@ -128,6 +130,7 @@ class ProbabilisticPCA(PyroModule):
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Put the mean and the noise where the data ``x`` (N, D) are; ``seed`` draws the weights."""
         generator = torch.Generator().manual_seed(seed)
+        check_columns(x, self.features)
         mean, scale = mean_and_scale(x)
         spread = scale.square().mean().sqrt()
         self.loc.copy_(mean)
@@ -140,14 +143,15 @@ class ProbabilisticPCA(PyroModule):
         """Set the parameters to the closed-form maximum of the likelihood of ``x`` (N, D).
 
         Raises:
-            ValueError: no dimension is left for the noise (latent is not below features), or the data
-                have none but what rounding made.
+            ValueError: rows of infinite values or of another width; no dimension is left for the noise
+                (latent is not below features), or the data have none but what rounding made.
         """
         if self.latent >= self.features:
             raise ValueError(
                 f"latent is {self.latent} and features {self.features}: the maximum of the likelihood "
                 "needs at least one dimension of noise"
             )
+        check_rows("data", x, self)
         if any_missing(x):
             raise ValueError(
                 "the data have missing values (NaN), for which the maximum has no closed form: use "

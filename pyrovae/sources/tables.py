@@ -146,3 +146,26 @@ def real_numbers(what: str, rows: Any) -> Tensor:
     if found.is_complex():
         raise TypeError(f"the {what} must be real numbers; got {found.dtype}")
     return found
+
+
+def check_rows(what: str, rows: Tensor, model: Any) -> None:
+    """Refuse what is no table of finite numbers, as wide as the model was made for.
+
+    Raises:
+        ValueError: says what they are; ``what`` begins the sentence.
+    """
+    if rows.ndim != 2:
+        raise ValueError(f"the {what} must have the shape (N, D); got {tuple(rows.shape)}")
+    if not len(rows):
+        raise ValueError(f"the {what} is empty: there must be at least one row")
+    if isinstance(rows, Tensor) and rows.is_floating_point() and bool(rows.isinf().any()):
+        bad = rows.isinf().any(dim=1).nonzero().flatten().tolist()
+        raise ValueError(
+            f"the {what} has infinite values in {len(bad)} of {len(rows)} rows (the first: row {bad[0]}): "
+            "remove or replace them; NaN would mean missing"
+        )
+    features, here = getattr(model, "features", None), rows.shape[1]
+    if isinstance(features, int) and features != here:
+        raise ValueError(
+            f"the {what} has {here} features, the model was made for {features}: make it with features={here}"
+        )

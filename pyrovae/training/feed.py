@@ -14,7 +14,7 @@ from pyrovae.densities.missing import any_missing
 from pyrovae.programs import Program, RowGuide, check, modules_of
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.seeds import generator_from
-from pyrovae.sources.tables import real_numbers
+from pyrovae.sources.tables import check_rows, real_numbers
 from pyrovae.waist.sites import sites_of
 
 Data = DataSet | Tensor | ArrayLike
@@ -113,9 +113,9 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
     else:
         stored = real_numbers("training data", data).to(like.dtype)
         fixed = None if validation is None else real_numbers("validation data", validation)
-    _check_rows("training data", stored, model)
+    check_rows("training data", stored, model)
     if fixed is not None:
-        _check_rows("validation data", fixed, model)
+        check_rows("validation data", fixed, model)
         fixed = fixed.to(like)
     return Feed(
         stored=stored.to(like.device),
@@ -195,24 +195,6 @@ def _takes(program: Program, by_name: bool = False) -> set[str]:
     if not by_name and any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return {"index", "size"}
     return {"index", "size"} & set(parameters)
-
-
-def _check_rows(what: str, rows: Tensor, model: Program) -> None:
-    if rows.ndim != 2:
-        raise ValueError(f"the {what} must have the shape (N, D); got {tuple(rows.shape)}")
-    if not len(rows):
-        raise ValueError(f"the {what} is empty: there must be at least one row")
-    if isinstance(rows, Tensor) and rows.is_floating_point() and bool(rows.isinf().any()):
-        bad = rows.isinf().any(dim=1).nonzero().flatten().tolist()
-        raise ValueError(
-            f"the {what} has infinite values in {len(bad)} of {len(rows)} rows (the first: row {bad[0]}): "
-            "remove or replace them; NaN would mean missing"
-        )
-    features, here = getattr(model, "features", None), rows.shape[1]
-    if isinstance(features, int) and features != here:
-        raise ValueError(
-            f"the {what} has {here} features, the model was made for {features}: make it with features={here}"
-        )
 
 
 def _check_counted(model: Program, x: Tensor, extras: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from pyrovae.densities.missing import (
     mean_and_scale,
 )
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint, SemiAmortized
-from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+from pyrovae.models import VAE, BernoulliMixture, GaussianMixture, ProbabilisticPCA
 from pyrovae.models.gaussian_mixture import COVARIANCES
 
 ROWS, FEATURES = 7, 4
@@ -165,6 +165,19 @@ def test_a_recorded_step_knows_of_missing_values():
         return [svi.step(x) for x in (whole, holes, whole, holes, holes, whole)]
 
     np.testing.assert_allclose(losses("eager"), losses("traced"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [VAE, ProbabilisticPCA, BernoulliMixture, GaussianMixture])
+@pytest.mark.parametrize(("features", "shape"), [(5, (20, 1)), (1, (20,)), (5, (20, 3))])
+def test_rows_of_another_width_are_refused_where_they_would_be_broadcast(make, features, shape):
+    model, x = make(features), torch.ones(shape)
+    uses = [model, model.initialise]
+    if make is not VAE:
+        uses += [model.exact_log_evidence, model.posterior]
+    for use in uses:
+        for rows in (x, x.double()):
+            with pytest.raises(ValueError, match=r"shape \(20,.*the model was made for rows of"):
+                use(rows)
 
 
 def test_bernoulli_check_passes_over_what_is_missing():
