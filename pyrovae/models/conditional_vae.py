@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
 from pyrovae.densities.given import Given
-from pyrovae.densities.missing import any_missing, filled, marginal
+from pyrovae.densities.missing import any_missing, check_columns, filled, marginal
 from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
@@ -34,8 +34,8 @@ class ConditionalVAE(PyroModule):
     Args:
         features: D, all columns of x, those of the condition included.
         latent: L, latent dimensions.
-        condition: which columns are given: a number for the last so many, or a list of column numbers; no
-            mask.
+        condition: which columns are given: a number for the last so many, or a list of column numbers, in
+            whose order `generate` takes them; no mask.
         conditional_prior: whether the prior of z depends on the condition.
         hidden: sizes of the decoder's hidden layers, and of the prior's.
         activation: what follows each hidden layer.
@@ -80,7 +80,9 @@ class ConditionalVAE(PyroModule):
         levels: int | None = None,
     ) -> None:
         super().__init__()
-        given, left = _columns(features, condition)
+        asked, left = _columns(features, condition)
+        given = sorted(asked)
+        self.order = [asked.index(column) for column in given]
         self.features = features
         self.latent = latent
         self.likelihood = likelihood
@@ -105,7 +107,7 @@ class ConditionalVAE(PyroModule):
         )
 
     def prior_given(self, condition: Tensor) -> TorchDistribution:
-        """p(z | c) for ``condition`` (..., C), event shape (L,)."""
+        """p(z | c) for ``condition`` (..., C), in the order of the columns of x, event shape (L,)."""
         if self.conditional_prior:
             return self.family.distribution(self.prior_network(condition))
         origin = condition.new_zeros(*condition.shape[:-1], self.latent)
@@ -118,6 +120,7 @@ class ConditionalVAE(PyroModule):
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z and observe the columns of ``x`` (B, D) that are not given."""
+        check_columns(x, self.features)
         condition = filled(x[:, self.given])
         with data_plate(len(x), index, size):
             z: Tensor = pyro.sample("z", self.prior_given(condition))
@@ -132,14 +135,22 @@ class ConditionalVAE(PyroModule):
         """Draw a row for each condition, from p(y, z | c).
 
         Args:
-            condition: (M, C), one condition for each row that is wanted.
+            condition: (M, C), one condition for each row that is wanted, in the order in which the columns
+                were named.
             seed: of the draws; the global random state is left as it was.
             mean: whether y is the mean of p(y | z, c), without the noise of the pixels.
 
         Returns:
             (M, D), in units of x: whole rows, the condition in its columns.
+
+        Raises:
+            ValueError: a condition of another width.
         """
-        condition = condition.to(self.decoder.output_bias)
+        if condition.shape[1:] != (len(self.order),):
+            raise ValueError(
+                f"the condition has the shape {tuple(condition.shape)}: expected (M, {len(self.order)})"
+            )
+        condition = condition.to(self.decoder.output_bias)[:, self.order]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             z = self.prior_given(condition).sample()
@@ -158,6 +169,7 @@ class ConditionalVAE(PyroModule):
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Start the decoder's output at the mean and the spread of ``x`` (N, D)."""
         del seed
+        check_columns(x, self.features)
         self.decoder.initialise(x[:, self.free])
 
 
@@ -170,9 +182,9 @@ def _columns(features: int, condition: int | Sequence[int]) -> tuple[list[int], 
             "mask.nonzero()[0])"
         )
     numbers = asked.tolist()
-    given = sorted(set(numbers if asked.ndim else range(features - numbers, features)))
+    given = list(dict.fromkeys(numbers if asked.ndim else range(features - numbers, features)))
     left = [column for column in range(features) if column not in given]
-    if not given or not left or given[0] < 0 or given[-1] >= features:
+    if not given or not left or min(given) < 0 or max(given) >= features:
         raise ValueError(
             f"condition is {condition}, of {features} columns: at least one must be given, and at least one "
             "be left to model"

@@ -70,6 +70,16 @@ def test_generated_rows_hold_their_condition():
     assert not torch.equal(rows, model.generate(torch.eye(10), seed=1, mean=True))
 
 
+def test_conditions_are_taken_in_the_order_that_was_asked_for():
+    model = ConditionalVAE(4, latent=1, condition=[3, 1])
+    row = model.generate(torch.tensor([[10.0, 20.0]]))
+    assert (row[0, 3], row[0, 1]) == (10.0, 20.0)
+    with pytest.raises(ValueError, match=r"shape \(1, 3\): expected \(M, 2\)"):
+        model.generate(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"shape \(3, 6\), the model was made for rows of 4"):
+        model(torch.zeros(3, 6))
+
+
 def test_a_conditional_vae_uses_its_condition():
     torch.manual_seed(0)
     c = (torch.rand(400, 1) > 0.5).float()
