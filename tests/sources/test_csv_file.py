@@ -13,8 +13,8 @@ def rows(tmp_path, content, encoding="utf-8"):
 
 @pytest.mark.parametrize(
     "header",
-    ["a,b\n", ",b\n", "Na,K\n", "NA,K\n", '"x\ny",b\n', "\ufeffa,b\n", ""],
-    ids=["names", "no name for an index", "sodium", "absent", "two lines", "marked", "none"],
+    ["a,b\n", "a,\n", "Na,K\n", "NA,K\n", '"x\ny",b\n', "\ufeffa,b\n", ""],
+    ids=["names", "no name for the last", "sodium", "absent", "two lines", "marked", "none"],
 )
 def test_a_first_line_of_text_is_a_header(tmp_path, header):
     assert rows(tmp_path, header + "1,2\r\n\n3,4").tolist() == [[1, 2], [3, 4]]
@@ -46,6 +46,32 @@ def test_other_encodings_are_named_with_the_file(tmp_path):
 def test_a_field_without_end_is_named_with_its_line(tmp_path):
     with pytest.raises(ValueError, match=r"line 2 of .*a\.csv is no CSV: field larger than"):
         rows(tmp_path, "a,b\n1," + "2" * 131_073 + "\n")
+
+
+@pytest.mark.parametrize("first", [",a,b", " ,a,b", ",0,1"], ids=["names", "space", "numbers"])
+def test_row_numbers_are_not_taken_for_data(tmp_path, first):
+    with pytest.raises(TypeError, match=r"first column of .*a\.csv has no name, as row numbers"):
+        rows(tmp_path, f"{first}\n0,0.5,2\n1,3,4\n")
+
+
+@pytest.mark.parametrize("lines", ["0,1,2\n3,4,5\n", "0,1\n0.5,1\n"], ids=["three", "two"])
+def test_numbers_of_columns_are_not_taken_for_a_row(tmp_path, lines):
+    with pytest.raises(TypeError, match=r"first line of .*a\.csv is 0, 1, \.\.\., \d, as columns"):
+        rows(tmp_path, lines)
+
+
+def test_rows_that_begin_like_numbers_of_columns_are_read(tmp_path):
+    assert rows(tmp_path, "0,1\n1,1\n").tolist() == [[0, 1], [1, 1]]
+    assert np.array_equal(rows(tmp_path, ",0\n1,1\n")[0], [np.nan, 0], equal_nan=True)
+    assert rows(tmp_path, "0\n0.5\n").tolist() == [[0], [0.5]]
+    assert np.array_equal(rows(tmp_path, ",1,0.5\n1,2,3\n")[0], [np.nan, 1, 0.5], equal_nan=True)
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.parametrize("line", ["1,5{}2,5", "1{}2"], ids=["decimal commas", "decimal points"])
+def test_other_marks_between_fields_are_named(tmp_path, line, mark, name):
+    with pytest.raises((TypeError, ValueError), match=rf"parted by commas here, not by {name}"):
+        rows(tmp_path, f"a{mark}b\n" + line.format(mark) + "\n")
 
 
 @pytest.mark.parametrize("ending", ["CSV", "Npy"])
