@@ -16,12 +16,13 @@ _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 def read_images(folder: Path) -> NDArray[np.uint8]:
     """The images of a folder in the order of their names, (n, height, width), black 0 and white 255.
 
-    Colours become grey by their luminance. What is transparent is seen before a white ground, as on a page.
+    Colours become grey by their luminance. What is transparent is seen before a white ground, as on a page,
+    and a photograph as its camera was held.
 
     Raises:
         ImportError: Pillow is not installed.
-        ValueError: no images; a broken one; one of more than 8 bits a channel or of another kind than grey,
-            palette, RGB and these with transparency; images of different sizes.
+        ValueError: no images; a broken one; a file of several; one of more than 8 bits a channel or of
+            another kind than grey, palette, RGB and these with transparency; images of different sizes.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not paths:
@@ -44,11 +45,13 @@ def _read(path: Path) -> NDArray[np.uint8]:
         raise ImportError("images need Pillow: pip install 'pyrovae[images]'") from error
     try:
         with Image.open(path) as image:
-            mode = image.mode
-            if mode in _MODES:
+            mode, frames = image.mode, getattr(image, "n_frames", 1)
+            if mode in _MODES and frames == 1:
                 return _grey(image)
     except Exception as error:  # a broken file raises whatever its first odd byte leads to
         raise ValueError(f"{path} is no whole image: {error}") from error
+    if frames > 1:
+        raise ValueError(f"{path} holds {frames} images: save each in a file of its own")
     raise ValueError(
         f"{path} is an image of mode {mode}; read are those of 8 bits: {', '.join(_MODES)}. Convert it, or "
         "give its values as an array or a .npy file"
@@ -56,8 +59,9 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def _grey(image: Any) -> NDArray[np.uint8]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA"))

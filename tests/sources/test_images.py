@@ -56,6 +56,22 @@ def test_more_than_8_bits_are_refused(tmp_path, values, name, mode):
         read_images(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["gif", "tif", "webp"])
+def test_a_file_of_several_images_is_refused(tmp_path, ending):
+    images = [Image.fromarray(GREY + np.uint8(i)) for i in range(3)]
+    images[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=images[1:])
+    with pytest.raises(ValueError, match=f"a.{ending} holds 3 images: save each in a file of its"):
+        read_images(tmp_path)
+
+
+def test_a_photograph_is_seen_as_its_camera_was_held(tmp_path):
+    held = Image.Exif()
+    held[0x0112] = 6  # what is to be above lies on the left
+    tall = Image.fromarray(GREY[:, :8])
+    tall.save(tmp_path / "a.png", exif=held)
+    assert np.array_equal(read_images(tmp_path)[0], np.rot90(GREY[:, :8], -1))
+
+
 def test_a_flipped_byte_is_refused_wherever_it_is(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(GREY).save(buffer, "PNG")
