@@ -133,14 +133,16 @@ def open_rows(
     path = Path(os.path.expanduser(source))
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path} to stream rows from")
-    raw = path.is_file() and path.suffix != ".npy"
+    raw = path.is_file() and path.suffix.lower() != ".npy"
     if raw:
         return RowFiles((_raw(path, shape, dtype),))
     if dtype is not None:
         raise TypeError(
             "dtype is for a file of numbers without a header: a .npy file says it itself"
         )
-    paths = sorted(path.glob("*.npy")) if path.is_dir() else [path]
+    paths = [path]
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".npy")
     if not paths:
         raise ValueError(f"the folder {path} holds no .npy files to stream rows from")
     parts = tuple(map(_npy, paths))

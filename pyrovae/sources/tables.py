@@ -67,7 +67,9 @@ def read_table(source: Any) -> Table:
 def _as_array(source: Any) -> NDArray[Any]:
     """What a person calls an array as one of NumPy's, with NaN in place of what is masked or absent."""
     if isinstance(source, Tensor):
-        return source.detach().cpu().numpy()
+        dense = source.detach().cpu().to_dense()
+        # NumPy has no bfloat16.
+        return (dense.float() if dense.dtype is torch.bfloat16 else dense).numpy()
     if type(source).__module__.partition(".")[0] == "pandas":
         values: NDArray[Any] = source.to_numpy()
         # So come whole numbers of which some are absent.

@@ -39,6 +39,12 @@ def test_tables_in_memory(source):
     assert data.describe()["form"] == "real"
 
 
+def test_tensors_that_numpy_does_not_have():
+    halves = torch.tensor(TABLE).bfloat16()
+    assert same_rows(Array(halves), halves.float())
+    assert same_rows(Array(torch.tensor(TABLE).to_sparse()), TABLE)
+
+
 def test_files(tmp_path):
     np.save(tmp_path / "a.npy", TABLE)
     pd.DataFrame(TABLE, columns=["a", "b"]).to_csv(tmp_path / "with.csv", index=False)

@@ -30,6 +30,12 @@ def test_a_folder_is_read_across_its_files(tmp_path):
     assert np.array_equal(files.read(6, 7), ROWS[6:7])
 
 
+def test_an_ending_may_be_in_capitals(npy):
+    npy.rename(npy.with_suffix(".NPY"))
+    for place in (npy.with_suffix(".NPY"), npy.parent):
+        assert np.array_equal(open_rows(place).read(0, 20), ROWS)
+
+
 def test_a_file_without_a_header(tmp_path):
     ROWS.astype(">f4").tofile(tmp_path / "rows.bin")
     files = open_rows(tmp_path / "rows.bin", shape=[3], dtype=">f4")
