@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -191,13 +191,20 @@ def _told_settings(record: Record, among: Iterable[Record]) -> list[str]:
     """The settings that tell a run from others of the same parts with the same options."""
     fitted, own = _fitted(record), record.get("settings") or {}
     others = [s for r in among if (s := r.get("settings")) and _fitted(r) == fitted]
-    told = [key for key in own if len({_key(other.get(key)) for other in others}) > 1]
-    named = {key.partition(".")[0] for key in told if key.endswith(".name")}
-    return [
-        f"{key}={_short(own[key])}"
-        for key in told
-        if key.endswith(".name") or key.partition(".")[0] not in named
-    ]
+    told = _differing(own, others)
+    for section in {key.partition(".")[0] for key in told if key.endswith(".name")}:
+        # What another optimiser has as options says nothing beside the names of the two.
+        alike = [s for s in others if s.get(f"{section}.name") == own.get(f"{section}.name")]
+        kept = {f"{section}.name", *_differing(own, alike)}
+        told = [key for key in told if key.partition(".")[0] != section or key in kept]
+    # A schedule that lasts as long as the fit is told by the length of the fit.
+    long = [key for key in told if key.startswith("scheduler.")]
+    long = [k for k in long if all(s.get(k) in (None, s.get("fit.epochs")) for s in others)]
+    return [f"{key}={_short(own[key])}" for key in told if key not in long]
+
+
+def _differing(own: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [key for key in own if len({_key(other.get(key)) for other in among}) > 1]
 
 
 def _rank(entry: Entry) -> tuple[float, str]:

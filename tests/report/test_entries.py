@@ -115,6 +115,32 @@ def test_runs_trained_or_scored_otherwise_are_no_seeds_of_one_another(
     assert "VAE, PerDatapoint, IWAE" in {entry.label for entry in comparison.entries}
 
 
+def test_a_schedule_as_long_as_the_fit_is_not_told_beside_it() -> None:
+    def cosine(epochs: int, period: int) -> Record:
+        name = {"scheduler.name": "CosineAnnealingLR", "scheduler.T_max": period}
+        return record(settings={"fit.epochs": epochs, **name})
+
+    without = record(settings={"fit.epochs": 3, "scheduler.name": "none"})
+    for more, told in ([], ""), ([without], ", scheduler.name=CosineAnnealingLR"):
+        (comparison,) = compare([cosine(3, 3), cosine(5, 5), *more])
+        assert {f"VAE, Amortized, IWAE, fit.epochs={epochs}{told}" for epochs in (3, 5)} <= {
+            entry.label for entry in comparison.entries
+        }
+    (comparison,) = compare([cosine(3, 3), cosine(3, 5)])
+    assert comparison.entries[0].label == "VAE, Amortized, IWAE, scheduler.T_max=3"
+
+
+def test_options_of_an_optimiser_are_told_from_those_of_the_same_alone() -> None:
+    made = [{"optim.name": "Adam", "optim.lr": lr, "optim.eps": 1e-8} for lr in (0.01, 0.001)]
+    made.append({"optim.name": "SGD", "optim.lr": 0.1})
+    (comparison,) = compare(record(settings=settings) for settings in made)
+    assert {entry.label.removeprefix("VAE, Amortized, IWAE, ") for entry in comparison.entries} == {
+        "optim.name=Adam, optim.lr=0.01",
+        "optim.name=Adam, optim.lr=0.001",
+        "optim.name=SGD",
+    }
+
+
 def test_different_data_are_never_compared() -> None:
     grey = {"name": "digits", "form": "dequantized"}
     comparisons = compare([record(), record(data=grey), record()])
