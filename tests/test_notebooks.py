@@ -39,6 +39,9 @@ def test_it_runs_from_top_to_bottom(name, monkeypatch):
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     assert any(kind in output.get("data", {}) for output in outputs(notebook) for kind in PICTURES)
+    # What a library is about to refuse.
+    said = [o.text for o in outputs(notebook) if o.get("name") == "stderr"]
+    assert not re.search(r"(?:Deprecation|Future|Pandas\d)Warning", "".join(said))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
