@@ -16,6 +16,14 @@ from pyrovae.report.svg import PALETTE, figure, style, to_svg
 ACROSS = 5  # images in a row of a mosaic
 MOST = 25  # images in a mosaic
 SHARP = 48  # pixels that an image is enlarged to at least, so that browsers do not blur it
+IMAGES = (
+    "test_images",
+    "samples",
+    "sample_means",
+    "reconstructions",
+    "component_means",
+    "component_examples",
+)
 MOST_POINTS = 1000  # of the latent space
 
 
@@ -61,7 +69,7 @@ class Pictures(NamedTuple):
 
 def pictures(entry: Entry, name: str) -> Pictures:
     """The pictures of the entry's first run; `name` tells its figures from others on the page."""
-    arrays = entry.arrays
+    arrays = _between_0_and_1(entry.arrays)
     shape = _shape(entry)
     pairs = None
     if shape and {"test_images", "reconstructions"} <= arrays.keys():
@@ -73,6 +81,16 @@ def pictures(entry: Entry, name: str) -> Pictures:
         _latent(entry, name),
         _components(arrays, shape),
     )
+
+
+def _between_0_and_1(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Images of other values, which data of the form `real` may have, in the scale of the test images."""
+    seen = arrays.get("test_images", np.zeros(0))
+    seen = seen[np.isfinite(seen)]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    if low == high or (low >= 0 and high <= 1):
+        return arrays
+    return {k: (a - low) / (high - low) if k in IMAGES else a for k, a in arrays.items()}
 
 
 def _shape(entry: Entry) -> tuple[int, int] | None:
