@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from pyrovae.report.entries import Comparison, Entry, Number
-from pyrovae.report.plots import NARROW, WIDE, colours, log_axis, lower_limit
-from pyrovae.report.svg import PALETTE, figure, style, to_svg
+from pyrovae.report.plots import LONG, NARROW, WIDE, colours, log_axis, lower_limit
+from pyrovae.report.svg import PALETTE, figure, fitting, style, to_svg
 from pyrovae.report.words import number
 
 MARKERS = "osD^vPX*"
@@ -42,8 +42,10 @@ def evidence_against_cost(comparison: Comparison, name: str, narrow: bool = Fals
     colour = colours(comparison)
     guides = sorted({point.entry.guide for point in points})
     marker = {guide: MARKERS[i % len(MARKERS)] for i, guide in enumerate(guides)}
+    width = NARROW if narrow else WIDE
+    across = _columns([*colour, *guides], width)
     with style():
-        drawn = figure(NARROW if narrow else WIDE, 470 if narrow else 480)
+        drawn = figure(width, 410 + 24 * -(-(len(colour) + len(guides)) // across))
         axes = drawn.add_subplot()
         for point in points:
             _draw_point(axes, point, colour[point.entry.model], marker[point.entry.guide])
@@ -52,9 +54,9 @@ def evidence_against_cost(comparison: Comparison, name: str, narrow: bool = Fals
         axes.margins(x=0.12, y=0.12)
         axes.set_xlabel("training time (seconds, log scale)")
         axes.set_ylabel("log evidence (nats per datapoint)")
-        handles = [_key("o", c, model) for model, c in colour.items()]
-        handles += [_key(marker[guide], PALETTE["soft"], guide) for guide in guides]
-        drawn.legend(handles=handles, loc="outside upper left", ncols=2 if narrow else 6)
+        handles = [_key("o", c, fitting(m, LONG[width])) for m, c in colour.items()]
+        handles += [_key(marker[g], PALETTE["soft"], fitting(g, LONG[width])) for g in guides]
+        drawn.legend(handles=handles, loc="outside upper left", ncols=across)
         alt = "Log evidence against training seconds. " + "; ".join(
             f"{p.entry.label}: {p.seconds:.1f} s, {number(p.evidence)}" for p in points
         )
@@ -72,6 +74,12 @@ def _draw_point(axes: Axes, point: Point, colour: str, marker: str) -> None:
         markeredgecolor=PALETTE["paper"],
         elinewidth=1.2,
     )
+
+
+def _columns(names: Sequence[str], width: int) -> int:
+    """Of the legend: as many as there is room for."""
+    longest = min(LONG[width], max(map(len, names)))
+    return min(6, max(1, width // (9 * longest + 40)))
 
 
 def _key(marker: str, colour: str, label: str) -> Line2D:
@@ -110,7 +118,7 @@ def _name(axes: Axes, front: Sequence[Point], middle: float) -> None:
         taken.append(height)
         left = point.seconds < middle
         axes.annotate(
-            point.entry.label,
+            fitting(point.entry.label, LONG[WIDE]),
             place,
             xytext=(-4 if left else 4, 10),
             textcoords="offset points",

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from pyrovae.report.entries import Comparison, Entry
-from pyrovae.report.plots import NARROW, WIDE, log_axis, lower_limit
-from pyrovae.report.svg import MODEL_COLOURS, PALETTE, figure, style, to_svg
+from pyrovae.report.plots import LONG, NARROW, WIDE, log_axis, lower_limit
+from pyrovae.report.svg import MODEL_COLOURS, PALETTE, figure, fitting, style, to_svg
 
 POINTS = 250  # more than a panel is wide helps nobody
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
@@ -64,7 +64,9 @@ def training(comparison: Comparison, name: str, narrow: bool = False) -> str:
                 _panel(axes, of_model, x, looks)
                 if i % across == 0:
                     axes.set_ylabel("bound (nats)")
-            grid[2 * (i // across), i % across].set_title(model, fontweight="bold", pad=8)
+            grid[2 * (i // across), i % across].set_title(
+                fitting(model, LONG[NARROW]), fontweight="bold", pad=8
+            )
         drawn.legend(handles=keys, loc="outside lower left", ncols=key_columns, handlelength=2.6)
         alt = "Bound during training, one panel per model, against seconds and against steps: "
         return to_svg(drawn, alt + "; ".join(found), name)
@@ -90,7 +92,7 @@ def _keys(drawn: Sequence[Curve], looks: Looks, narrow: bool) -> list[Line2D]:
     """The legend: each objective, each guide, and which guide's bound is one of training rows."""
     on_training = {curve.entry.guide for curve in drawn if not curve.validation}
     by_colour = [
-        Line2D([], [], color=colour, linewidth=3, label=objective)
+        Line2D([], [], color=colour, linewidth=3, label=fitting(objective, LONG[NARROW]))
         for objective, colour in looks.colour.items()
     ]
     by_dashes = [
@@ -99,7 +101,8 @@ def _keys(drawn: Sequence[Curve], looks: Looks, narrow: bool) -> list[Line2D]:
             [],
             color=PALETTE["soft"],
             linestyle=dashes,
-            label=guide + (" (training rows)" if guide in on_training else ""),
+            label=fitting(guide, LONG[NARROW])
+            + (" (training rows)" if guide in on_training else ""),
         )
         for guide, dashes in looks.dashes.items()
     ]

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from pyrovae.report.entries import Comparison, Entry
-from pyrovae.report.svg import MODEL_COLOURS, PALETTE, figure, style, to_svg
+from pyrovae.report.svg import MODEL_COLOURS, PALETTE, figure, fitting, style, to_svg
 from pyrovae.report.words import number
 
 WIDE, NARROW = 1120, 390
+LONG = {WIDE: 56, NARROW: 42}  # characters of a name
 AXIS = "nats per datapoint (larger is better)"
 
 
@@ -113,12 +114,13 @@ def _draw_gap(axes: Axes, entry: Entry, height: float, colour: str, left: float)
             markersize=8,
             elinewidth=1.2,
         )
-    error = evidence.error if math.isfinite(evidence.error) else None
-    at = max(evidence.value, left)
-    axes.errorbar(at, height, xerr=error, fmt="o", color=colour, markersize=8, elinewidth=1.2)
+    seen = evidence.value >= left
+    error = evidence.error if seen and math.isfinite(evidence.error) else None
+    at, mark = (evidence.value, "o") if seen else (left, "<")
+    axes.errorbar(at, height, xerr=error, fmt=mark, color=colour, markersize=8, elinewidth=1.2)
     told = f"gap {number(gap._replace(error=math.nan))}" if gap else ""
     axes.annotate(
-        f"{evidence.value:.1f}" + (f" ({told})" if told else ""),
+        number(evidence._replace(error=math.nan), 1) + (f" ({told})" if told else ""),
         (at, height),
         xytext=(9, 0),
         textcoords="offset points",
@@ -132,10 +134,12 @@ def _draw_gap(axes: Axes, entry: Entry, height: float, colour: str, left: float)
 def _name_rows(
     axes: Axes, rows: Sequence[Entry | str], colour: dict[str, str], narrow: bool
 ) -> None:
+    most = LONG[NARROW if narrow else WIDE]
+    names = [fitting(row if isinstance(row, str) else row.algorithm, most) for row in rows]
     if narrow:
         axes.set_yticks([])
     else:
-        axes.set_yticks(range(len(rows)), [r if isinstance(r, str) else r.algorithm for r in rows])
+        axes.set_yticks(range(len(rows)), names)
         axes.tick_params(axis="y", length=0)
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
             if isinstance(row, str):
@@ -145,11 +149,12 @@ def _name_rows(
     for height, row in enumerate(rows):
         model = isinstance(row, str)
         axes.annotate(
-            row if isinstance(row, str) else row.algorithm,
+            names[height],
             (0, height - (0 if model else 0.25)),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=13.5 if model else 12,
             fontweight="bold" if model else "normal",
             color=colour[row] if isinstance(row, str) else PALETTE["ink"],
+            in_layout=False,  # a name that is too long must not take the place of the axes
         )

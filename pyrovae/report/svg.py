@@ -109,6 +109,16 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
+def fitting(name: str, most: int) -> str:
+    """A name as it is, or its beginning and its end, of so many characters at most.
+
+    >>> fitting("mylab.models.Mine(latent=2)", 15)
+    'mylab.m…tent=2)'
+    """
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
 def to_svg(drawn: Figure, alt: str, name: str) -> str:
     """The figure as an SVG element for a page.
 

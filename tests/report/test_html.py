@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pyrovae import report
-from pyrovae.records import OutputFolder, RunFolder
-from pyrovae.report.plots import lower_limit
+from pyrovae.records import OutputFolder, Record, RunFolder
+from pyrovae.report.entries import compare
+from pyrovae.report.plots import _draw_gaps, _rows, colours, lower_limit
 from pyrovae.report.svg import DARK, PALETTE
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -234,6 +236,52 @@ def test_data_that_are_no_images(one: RunFolder) -> None:
     text = page(of(one)).text
     assert "What the models draw" not in text
     assert "The latent space" in text
+
+
+@pytest.mark.parametrize("missing", [np.nan, 0.25])
+def test_images_of_other_values_are_seen_in_the_scale_of_the_test_images(
+    one: RunFolder, missing: float
+) -> None:
+    images = np.linspace(0, 1, 32).reshape(2, 16)
+    images[0, 3] = missing
+    finish(one, data={"shape": [4, 4]})
+    pages = []
+    for low, high in ((0, 1), (0, 255), (-3, 2)):
+        scaled = low + (high - low) * images
+        one.write_arrays({"test_images": scaled, "samples": scaled, "reconstructions": scaled})
+        pages.append(page(of(one)).all("img"))
+    assert len(pages[0]) == 2
+    assert pages[1] == pages[0]
+    assert pages[2] == pages[0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_room_for_the_figures(one: RunFolder) -> None:
+    folder = of(one)
+    for model in "ab":
+        run = folder.run(model)
+        run.start("seed: 0\n")
+        parts = {"model": model + 150 * "m", "guide": 150 * "g", "objective": 150 * "o"}
+        finish(run, **parts, test_elbo=0.5, train_seconds=3.0)
+        run.append_metrics([{"step": i, "seconds": i, "train_bound": i} for i in range(3)])
+    text = page(folder).text
+    assert 150 * "g" in text  # in the table
+    drawn = re.findall(r"<text[^>]*>([^<]*)</text>", folder.report_path.read_text(encoding="utf-8"))
+    assert any("…" in words for words in drawn)
+    assert max(map(len, drawn)) < 80
+
+
+def test_what_lies_beyond_the_edge_is_an_arrowhead() -> None:
+    values = [(0.0, -1.0), (-0.5, -1.5), (-1.0, -1e9), (-1e8, -1e9)]
+    records = [
+        Record(name=f"{i}", model=f"{i}", test_log_evidence=evidence, test_elbo=elbo)
+        for i, (evidence, elbo) in enumerate(values)
+    ]
+    axes = Figure().add_subplot()
+    (comparison,) = compare(records)
+    _draw_gaps(axes, _rows(comparison), colours(comparison), narrow=False)
+    marks = [str(line.get_marker()) for line in axes.get_lines()]
+    assert [marks.count(mark) for mark in "o<"] == [5, 3]
 
 
 def test_a_run_gone_wrong_does_not_flatten_the_figure() -> None:
