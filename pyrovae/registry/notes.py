@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from types import TracebackType
 
 LOGGERS = ("pyrovae", "pyro")
 
@@ -44,12 +43,7 @@ class Notes(logging.Handler):
             logger.handlers, logger.propagate = [self], False
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name, (handlers, propagate) in self._found.items():
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = handlers, propagate

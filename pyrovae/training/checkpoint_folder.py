@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -71,13 +70,8 @@ class CheckpointFolder:
             leftover.unlink(missing_ok=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.__exit__(kind, error, traceback)
+    def __exit__(self, *_: object) -> None:
+        self._lock.__exit__(None, None, None)
 
     def goes_on_from(self, step: int) -> None:
         """The checkpoint after this step is there already."""
