@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.annealed_model import AnnealedModel
-from pyrovae.sampling.annealing import WARM_UP, anneal, tune
+from pyrovae.sampling.annealing import WARM_UP, anneal, check_counts, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 
@@ -60,12 +60,7 @@ class AnnealedImportanceSampling:
         pilot_chains: int = 16,
         pilot_temperatures: int = 100,
     ) -> None:
-        if min(chains, temperatures, leapfrogs, pilot_temperatures) < 1 or pilot_chains < 2:
-            raise ValueError(
-                f"chains is {chains}, temperatures {temperatures}, leapfrogs {leapfrogs}, pilot_chains "
-                f"{pilot_chains} and pilot_temperatures {pilot_temperatures}: there must be at least one of "
-                "each, and two pilot chains"
-            )
+        check_counts(chains, temperatures, leapfrogs, pilot_chains, pilot_temperatures)
         if start not in ("prior", "guide"):
             raise ValueError(f"start is {start!r}: the known ones are prior, guide")
         self.chains = chains
@@ -97,8 +92,6 @@ class AnnealedImportanceSampling:
                     temperatures=self.temperatures,
                 )
                 log_weights = anneal(ends, annealed.draw(self.chains), path, self.leapfrogs)
-        total = LogMoments()
+        total = LogMoments(keep=True)
         total.add(log_weights)
-        value, error = total.result()
-        cost = path.cost + self.chains * self.temperatures * (self.leapfrogs + 1)
-        return Evidence(value, error, cost, log_weights)
+        return total.evidence(path.cost + self.chains * self.temperatures * (self.leapfrogs + 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.annealed_model import AnnealedModel
-from pyrovae.sampling.annealing import APART, WARM_UP, anneal, anneal_back, tune
+from pyrovae.sampling.annealing import APART, WARM_UP, anneal, anneal_back, check_counts, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.posterior import simulate, the_observed
@@ -60,12 +60,7 @@ class BidirectionalMonteCarlo:
         pilot_chains: int = 16,
         pilot_temperatures: int = 100,
     ) -> None:
-        if min(chains, temperatures, leapfrogs, pilot_temperatures) < 1 or pilot_chains < 2:
-            raise ValueError(
-                f"chains is {chains}, temperatures {temperatures}, leapfrogs {leapfrogs}, pilot_chains "
-                f"{pilot_chains} and pilot_temperatures {pilot_temperatures}: there must be at least one of "
-                "each, and two pilot chains"
-            )
+        check_counts(chains, temperatures, leapfrogs, pilot_chains, pilot_temperatures)
         self.chains = chains
         self.temperatures = temperatures
         self.leapfrogs = leapfrogs

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyrovae.programs import Program
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import score
-from pyrovae.waist.sites import find_layout
 
 
 class ImportanceSampling:
@@ -60,25 +58,15 @@ class ImportanceSampling:
         self, model: Program, guide: Program, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the draws are a function of ``seed``."""
-        layout = find_layout(model, guide, (x,), kwargs)
-        kept: list[Tensor] = []
-        total = LogMoments()
-
-        def add(log_weights: Tensor) -> None:
-            total.add(log_weights)
-            if self.keep:
-                kept.append(log_weights)
-
+        total = LogMoments(keep=self.keep)
         score(
             model,
             guide,
             x,
             kwargs,
-            add,
+            total.add,
             num_particles=self.num_particles,
             chunk_size=self.chunk_size,
-            layout=layout,
             seed=seed,
         )
-        value, error = total.result()
-        return Evidence(value, error, self.num_particles, torch.cat(kept) if self.keep else None)
+        return total.evidence(self.num_particles)

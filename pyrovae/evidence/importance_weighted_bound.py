@@ -11,7 +11,6 @@ from pyrovae.programs import Program
 from pyrovae.sampling.evidence_result import Curve, Evidence
 from pyrovae.sampling.particle_blocks import score
 from pyrovae.surrogates.bounds import log_mean_exp
-from pyrovae.waist.sites import find_layout
 
 
 class ImportanceWeightedBound:
@@ -80,7 +79,6 @@ class ImportanceWeightedBound:
             drawn.append,
             num_particles=total,
             chunk_size=self.chunk_size,
-            layout=find_layout(model, guide, (x,), kwargs),
             seed=seed,
         )
         log_weights = torch.cat(drawn).double()

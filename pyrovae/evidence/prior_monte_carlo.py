@@ -51,15 +51,10 @@ class PriorMonteCarlo:
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the guide is not used."""
         layout = find_layout(model, no_guide, (x,), kwargs)
-        kept: list[Tensor] = []
-        total = LogMoments()
+        total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():
             for number, count in enumerate(blocks(self.num_particles, seed)):
                 with as_checked(number):
                     run = draws(model, (x,), kwargs, num_particles=count, layout=layout)
-                log_weights = run.density.observed.expand(count, -1)
-                total.add(log_weights)
-                if self.keep:
-                    kept.append(log_weights)
-        value, error = total.result()
-        return Evidence(value, error, self.num_particles, torch.cat(kept) if self.keep else None)
+                total.add(run.density.observed.expand(count, -1))
+        return total.evidence(self.num_particles)

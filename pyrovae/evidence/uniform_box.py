@@ -62,8 +62,7 @@ class UniformBox:
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the guide is not used."""
         layout = find_layout(model, no_guide, (x,), kwargs)
-        kept: list[Tensor] = []
-        total = LogMoments()
+        total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():
             flat, example = flat_of(model, (x,), kwargs, layout, integrated=True)
             like = example.density.joint
@@ -75,9 +74,5 @@ class UniformBox:
                 values, log_det = flat.unpack((2.0 * u - 1.0) * self.half_width)
                 with as_checked(number):
                     joint = density(model, values, (x,), kwargs, layout=layout).joint
-                log_weights = joint + log_det + log_volume
-                total.add(log_weights)
-                if self.keep:
-                    kept.append(log_weights)
-        value, error = total.result()
-        return Evidence(value, error, self.num_particles, torch.cat(kept) if self.keep else None)
+                total.add(joint + log_det + log_volume)
+        return total.evidence(self.num_particles)

@@ -62,6 +62,18 @@ class Path:
         return transition(ends, state, self.betas[t], self.steps[t], self.precision(t), leapfrogs)
 
 
+def check_counts(
+    chains: int, temperatures: int, leapfrogs: int, pilot_chains: int, pilot_temperatures: int
+) -> None:
+    """Refuse numbers of chains and temperatures with which there is nothing to anneal or to tune."""
+    if min(chains, temperatures, leapfrogs, pilot_temperatures) < 1 or pilot_chains < 2:
+        raise ValueError(
+            f"chains is {chains}, temperatures {temperatures}, leapfrogs {leapfrogs}, pilot_chains "
+            f"{pilot_chains} and pilot_temperatures {pilot_temperatures}: there must be at least one of "
+            "each, and two pilot chains"
+        )
+
+
 def sigmoid_betas(temperatures: int, radius: float = 4.0) -> Tensor:
     """(T + 1,) inverse temperatures from 0 to 1, densest at both ends.
 

@@ -48,19 +48,7 @@ def elbo(
         squares.append(centre.square().sum(0))
 
     shift: list[Tensor] = []
-    layout = find_layout(model, guide, (x,), kwargs)
-    score(
-        model,
-        guide,
-        x,
-        kwargs,
-        add,
-        num_particles=num_particles,
-        chunk_size=None,
-        layout=layout,
-        seed=seed,
-        averaged=True,
-    )
+    score(model, guide, x, kwargs, add, num_particles=num_particles, seed=seed, averaged=True)
     mean = torch.stack(sums).sum(0) / num_particles
     variance = torch.stack(squares).sum(0) / num_particles - mean.square()
     if num_particles == 1:

@@ -7,9 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from pyrovae.sampling.evidence_result import Evidence
+
 
 class LogMoments:
     """Log-mean-exp of log-weights and its standard error, in float64, in one pass over chunks.
+
+    Args:
+        keep: whether to keep the log-weights themselves too.
 
     Example:
         >>> total = LogMoments()
@@ -20,14 +25,17 @@ class LogMoments:
         ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
         self.count = 0
+        self._kept: list[Tensor] | None = [] if keep else None
         self._top: Tensor | None = None
         self._sum: Tensor | None = None
         self._squares: Tensor | None = None
 
     def add(self, log_weights: Tensor) -> None:
         """Take in a chunk (k, B)."""
+        if self._kept is not None:
+            self._kept.append(log_weights)
         log_weights = log_weights.detach().double()
         self.count += len(log_weights)
         top = log_weights.amax(0)
@@ -58,3 +66,7 @@ class LogMoments:
         relative = (self.count * self._squares / self._sum.square() - 1.0).clamp(min=0.0)
         error = (relative / (self.count - 1)).sqrt()
         return value, torch.where(self._sum > 0, error, torch.full_like(error, math.inf))
+
+    def evidence(self, cost: int) -> Evidence:
+        """The result as an estimate of log p(x) that took so many evaluations of the model per datapoint."""
+        return Evidence(*self.result(), cost, torch.cat(self._kept) if self._kept else None)

@@ -16,7 +16,7 @@ from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import RowsGiven, density, draws
-from pyrovae.waist.sites import Layout
+from pyrovae.waist.sites import find_layout
 
 BLOCK = 50  # particles drawn at once, whatever the chunk; changing it changes every draw
 ROWS_AT_ONCE = (
@@ -46,8 +46,7 @@ def score(
     add: Callable[[Tensor], None],
     *,
     num_particles: int,
-    chunk_size: int | None,
-    layout: Layout,
+    chunk_size: int | None = None,
     seed: int,
     averaged: bool = False,
 ) -> None:
@@ -61,11 +60,11 @@ def score(
         add: what takes the log-weights.
         num_particles: K, in all.
         chunk_size: how many are scored at once; None chooses by the size of the batch.
-        layout: where the datapoints are.
         seed: the draws are a function of it, and of nothing else here.
         averaged: average the log-weights over what the guide enumerates, as the ELBO does, where otherwise
             the weights are summed.
     """
+    layout = find_layout(model, guide, (x,), kwargs)
     chunk = min(chunk_size or max(1, ROWS_AT_ONCE // max(1, len(x))), BLOCK)
     bare = without_statements(model)
     with (
