@@ -98,7 +98,7 @@ class AnnealedModel:
 
         level: Level = "compiled" if calls >= COMPILED_FROM else "auto"
         programs = (self.model, self.guide or no_guide, self)
-        replay = Replay(at, *programs, level=level, calls=calls, reproducible=True)
+        replay = Replay(at, *programs, level=level, calls=calls)
         return WithSlope(
             self.ends, lambda position, beta: replay(position, beta, self.args, self.kwargs)
         )

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+SHARE = 0.05  # of a change, by norm, that compiled code may differ in
+
 
 def copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the numbers of some tensors as they are now."""
@@ -64,7 +66,6 @@ def matches(
     came: Sequence[Tensor | None],
     before: Sequence[Tensor],
     spread: Sequence[Tensor | None] = (),
-    share: float = 0.05,
 ) -> bool:
     """Whether compiled code does the same: its rounding is its own, and Adam makes much of a little.
 
@@ -75,7 +76,6 @@ def matches(
         spread: how far rounding moves each of the expected numbers, as `spread_of_rounding` finds it. Those
             that it decides, such as the gradient of a bias before a batch normalisation, which is zero
             but for rounding, need have the same size alone.
-        share: how much of a change may differ, by norm.
     """
     starts = [None] * (len(expected) - len(before)) + list(before)
     spreads = list(spread) or [None] * len(expected)
@@ -83,24 +83,22 @@ def matches(
         if one is None or other is None:
             if one is not other:
                 return False
-        elif not _matches(one, other, start, loose, share):
+        elif not _matches(one, other, start, loose):
             return False
     return True
 
 
-def _matches(
-    one: Tensor, other: Tensor, start: Tensor | None, spread: Tensor | None, share: float
-) -> bool:
+def _matches(one: Tensor, other: Tensor, start: Tensor | None, spread: Tensor | None) -> bool:
     if one.shape != other.shape or not torch.equal(one.isfinite(), other.isfinite()):
         return False
     here, there = in_double(one), in_double(other)
     moved = torch.zeros_like(here) if start is None else here - in_double(start)
-    off, allowed = here - there, share * moved.norm() + 1e-4 * here.norm() + 1e-12
+    off, allowed = here - there, SHARE * moved.norm() + 1e-4 * here.norm() + 1e-12
     if spread is None or off.norm() <= allowed:
         return bool(off.norm() <= allowed)
     if start is not None and torch.equal(there, in_double(start)):
         return False  # it was not moved at all
-    decided = spread > share * (here if start is None else moved).abs()
+    decided = spread > SHARE * (here if start is None else moved).abs()
     within = 3 * (moved.abs() + spread)[decided].norm()
     return bool(off[~decided].norm() <= allowed and off[decided].norm() <= within)
 

@@ -14,8 +14,9 @@ from pyrovae.densities.missing import known_missing
 from pyrovae.parameters.own import TURN
 from pyrovae.step.agreement import sound
 from pyrovae.step.call_arguments import Arguments, Signature
+from pyrovae.step.compiled import Compiled, CompiledStep
 from pyrovae.step.loss_and_gradients import Stored
-from pyrovae.step.played import Compiled, Played
+from pyrovae.step.played import Played
 from pyrovae.step.policy import Policy
 from pyrovae.step.python_state import PythonState
 from pyrovae.step.recording import (
@@ -141,7 +142,7 @@ class Capture:
         batches = [tensors for tensors in found if tensors is not None]
         if len(batches) < len(calls) or not state.holds() or not latest.ready():
             return None
-        compiled: Compiled = latest.compiled  # type: ignore[assignment]
+        compiled: CompiledStep = latest.compiled  # type: ignore[assignment]
         # What is done with gradients in Python must first see whether the loss is finite.
         if not compiled.finishes or latest.due(len(calls)):
             return None

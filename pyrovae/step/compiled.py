@@ -1,4 +1,4 @@
-"""A whole step as one compiled function: loss, gradients, clipping and Adam."""
+"""A recording as one compiled function; of a step, with clipping and Adam."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrovae.step.adam import AdamGroup
 from pyrovae.step.adam_inputs import AdamInputs
 from pyrovae.step.agreement import sound
 from pyrovae.step.cuda_graph import InOneGraph
-from pyrovae.step.lowering import Compiled, lower
+from pyrovae.step.lowering import Lowered, lower
 from pyrovae.step.recording import Outputs, Recording
 from pyrovae.step.row_tables import Memory, Settings, update_rows
 from pyrovae.step.update import Rows, Update, clipped, split
@@ -60,22 +60,19 @@ class CompiledStep:
             torch.zeros(4, dtype=torch.float64, device=device) for _ in self._tables
         ]
         self._look()
-        compiled: Compiled = lower(self._function, [*inputs, *self._kept])
+        compiled: Lowered = lower(self._function, [*inputs, *self._kept])
         if self.finishes and all(tensor.is_cuda for tensor in [*inputs, *self._kept]):
             compiled = InOneGraph(compiled, range(arguments, len(inputs)))
         self._compiled = compiled
 
     def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
-        """Take the step, and return the loss before it, where Adam is part of the code."""
-        outputs = self.play(inputs)
-        self.update.noticed()
-        return outputs
-
-    def play(self, inputs: Sequence[Tensor]) -> Outputs:
-        """Run what is compiled."""
+        """Take the step, and return the loss before it; the gradients too, where Adam is no part of it."""
         self._adam.prepare()
         with torch.no_grad():
-            return list(self._compiled([*inputs, *self._kept]))
+            outputs = list(self._compiled([*inputs, *self._kept]))
+        if self.finishes:
+            self.update.noticed()
+        return outputs
 
     def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         """Take a step with each batch, with as little as can be between two; the losses before them.
@@ -167,6 +164,39 @@ class CompiledStep:
                 lr, beta1, beta2, eps = numbers.unbind()
                 now = Settings(lr, (beta1, beta2), eps)
                 update_rows(here[table.table], index, gradient, memory, now, applied)
+
+
+class CompiledFunction:
+    """A recording compiled as it is.
+
+    Args:
+        recording: of any function.
+        inputs: all its inputs.
+    """
+
+    finishes = True
+
+    def __init__(self, recording: Recording, inputs: Sequence[Tensor]) -> None:
+        self._constants = recording.constants
+        self._compiled = lower(recording.graph, [*inputs, *self._constants])
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
+        """Run what is compiled."""
+        with torch.no_grad():
+            return list(self._compiled([*inputs, *self._constants]))
+
+    def holds(self) -> bool:
+        """Nothing is compiled in that could change."""
+        return True
+
+    @property
+    def touched(self) -> list[Tensor]:
+        """None but its inputs."""
+        return []
+
+
+# Both say whether what is done with the outputs is compiled too, and which tensors beside inputs they change.
+Compiled = CompiledStep | CompiledFunction
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:

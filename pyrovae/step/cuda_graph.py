@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,26 +11,14 @@ Function = Callable[[list[Tensor]], Sequence[Tensor | None]]
 WARM_UP = 3  # calls before the capture, in which libraries take what memory they need
 
 
-class Graph(Protocol):
-    """What a captured graph can do."""
-
-    def capture(self, function: Callable[[], Sequence[Tensor | None]]) -> Sequence[Tensor | None]:
-        """Note what a function asks of the device, without its being done; the tensors it will fill."""
-        ...
-
-    def replay(self) -> None:
-        """Do it."""
-        ...
-
-
-class OnCuda:
+class Graph:
     """A graph of the current device; torch's generator is told, so that every replay draws anew."""
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
 
     def capture(self, function: Callable[[], Sequence[Tensor | None]]) -> Sequence[Tensor | None]:
-        """Note what a function asks of the device."""
+        """Note what a function asks of the device, without its being done; the tensors it will fill."""
         torch.cuda.synchronize()
         with torch.cuda.graph(self._graph):
             return function()
@@ -51,15 +38,11 @@ class InOneGraph:
     Args:
         function: what is captured; it must not wait for the device.
         varying: the numbers of the inputs that differ from call to call.
-        make: makes an empty graph.
     """
 
-    def __init__(
-        self, function: Function, varying: Collection[int], make: Callable[[], Graph] = OnCuda
-    ) -> None:
+    def __init__(self, function: Function, varying: Collection[int]) -> None:
         self._function = function
         self._varying = frozenset(varying)
-        self._make = make
         self._calls = 0
         self._graph: Graph | None = None
         self._inputs: list[Tensor] = []
@@ -83,7 +66,7 @@ class InOneGraph:
             tensor.clone() if number in self._varying else tensor
             for number, tensor in enumerate(inputs)
         ]
-        self._graph = self._make()
+        self._graph = Graph()
         self._outputs = self._graph.capture(lambda: self._function(list(self._inputs)))
 
     def _fits(self, inputs: list[Tensor]) -> bool:

@@ -12,14 +12,14 @@ from pyrovae.step.narrow import RULES, BeforeFunctorch
 from pyrovae.step.noise import is_draw, take_out_noise
 from pyrovae.step.products import lowered
 
-Compiled = Callable[[list[Tensor]], Sequence[Tensor | None]]
+Lowered = Callable[[list[Tensor]], Sequence[Tensor | None]]
 
 
 class CannotCompileError(Exception):
     """The compiler is missing or failed; the message says why."""
 
 
-def lower(function: Callable[..., list[Tensor | None]], inputs: Sequence[Tensor]) -> Compiled:
+def lower(function: Callable[..., list[Tensor | None]], inputs: Sequence[Tensor]) -> Lowered:
     """Compile a function of tensors.
 
     Args:
@@ -78,7 +78,7 @@ def without_mutation(
     return module
 
 
-def _inductor(module: fx.GraphModule) -> Compiled:
+def _inductor(module: fx.GraphModule) -> Lowered:
     from torch._guards import TracingContext, tracing
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.virtualized import V
@@ -92,7 +92,7 @@ def _inductor(module: fx.GraphModule) -> Compiled:
     with _settings(cpp_wrapper=in_cpp), lowered(), tracing(context), V.set_real_inputs(fakes):
         compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=in_cpp)
     # What the object calls in its turn, after it has looked whether somebody profiles.
-    called: Compiled = getattr(compiled, "current_callable", None) or compiled
+    called: Lowered = getattr(compiled, "current_callable", None) or compiled
     return called
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pyrovae.step.agreement import copies, matches, same_numbers, sound
 from pyrovae.step.call_arguments import Arguments
+from pyrovae.step.compiled import Compiled
 from pyrovae.step.lowering import CannotCompileError
 from pyrovae.step.random_state import Before, RandomState
 from pyrovae.step.recording import Outputs, Recording, reason
@@ -20,36 +21,6 @@ if TYPE_CHECKING:
     from pyrovae.step.capture import Capture
 
 log = logging.getLogger("pyrovae")
-
-
-class Compiled(Protocol):
-    """A recording and what is done with its outputs, compiled."""
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
-        """What playing and finishing returns."""
-        ...
-
-    def play(self, inputs: Sequence[Tensor]) -> Outputs:
-        """What playing returns, before it is finished."""
-        ...
-
-    def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """The first result of a call for each batch."""
-        ...
-
-    def holds(self) -> bool:
-        """Whether what was compiled in is as it was."""
-        ...
-
-    @property
-    def finishes(self) -> bool:
-        """Whether what is done with the outputs is compiled too."""
-        ...
-
-    @property
-    def touched(self) -> list[Tensor]:
-        """The tensors besides the inputs that it changes."""
-        ...
 
 
 class Played:
@@ -78,7 +49,7 @@ class Played:
         self.plays += 1
         compiled: Compiled = self.compiled  # type: ignore[assignment]
         inputs = [*capture.state, *tensors]
-        outputs = compiled(inputs) if compiled.finishes else compiled.play(inputs)
+        outputs = compiled(inputs)
         if capture.trains and not sound(outputs):
             return capture.in_python(args, kwargs)
         return outputs if compiled.finishes else capture.finish(outputs)
@@ -188,7 +159,7 @@ class Played:
 def _came(compiled: Compiled, inputs: Sequence[Tensor]) -> Outputs | None:
     """What a compiled function returns, or None if it fails, where its recording did not."""
     try:
-        return compiled(inputs) if compiled.finishes else compiled.play(inputs)
+        return compiled(inputs)
     except Exception:
         return None
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pyrovae.programs import modules_of
 from pyrovae.step.capture import Capture
-from pyrovae.step.lowering import lower
+from pyrovae.step.compiled import CompiledFunction
 from pyrovae.step.policy import Level, Policy
-from pyrovae.step.recording import Outputs, Recording
+from pyrovae.step.recording import Outputs
 
 
 class Replay:
@@ -24,9 +23,8 @@ class Replay:
     Args:
         function: called with the arguments of a call; returns tensors.
         *programs: the programs it runs, and other objects whose attributes it reads.
-        level: as for `pyrovae.SVI`.
+        level: as for `pyrovae.SVI`; ``"auto"`` does not compile: a clock would say from which call on.
         calls: how many calls there will be, if it is known.
-        reproducible: ``"auto"`` does not compile, since a clock would say from which call on.
 
     Example:
         >>> import torch
@@ -42,12 +40,11 @@ class Replay:
         *programs: Any,
         level: Level = "auto",
         calls: int | None = None,
-        reproducible: bool = False,
     ) -> None:
         self._function = function
         modules: list[nn.Module] = modules_of(*(p for p in programs if callable(p)))
         tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-        policy = Policy(level, calls, reproducible=reproducible)
+        policy = Policy(level, calls, reproducible=True)
         self._capture = Capture(self._run, programs, tensors, policy, compiler=CompiledFunction)
         self._level = level
         self._warm = False
@@ -63,41 +60,3 @@ class Replay:
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         return [output.detach() for output in self._function(*args, **kwargs)]
-
-
-class CompiledFunction:
-    """A recording compiled as it is.
-
-    Args:
-        recording: of any function.
-        inputs: all its inputs.
-    """
-
-    finishes = True
-
-    def __init__(self, recording: Recording, inputs: Sequence[Tensor]) -> None:
-        self._constants = recording.constants
-        self._compiled = lower(recording.graph, [*inputs, *self._constants])
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Outputs:
-        """Run what is compiled."""
-        with torch.no_grad():
-            return list(self._compiled([*inputs, *self._constants]))
-
-    def play(self, inputs: Sequence[Tensor]) -> Outputs:
-        """The same."""
-        return self(inputs)
-
-    def many(self, state: Sequence[Tensor], batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """The first result of a call for each batch."""
-        results: list[Any] = [self([*state, *batch])[0] for batch in batches]
-        return results
-
-    def holds(self) -> bool:
-        """Nothing is compiled in that could change."""
-        return True
-
-    @property
-    def touched(self) -> list[Tensor]:
-        """None but its inputs."""
-        return []

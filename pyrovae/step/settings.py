@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, overload
 
 import pyro
 import torch
@@ -20,12 +20,6 @@ OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 Optimizer: TypeAlias = pyro.optim.PyroOptim | torch.optim.Optimizer | OptimizerFactory
 # What is put together anew: the function of a batch, the optimizer, or the recordings alone.
 Part = Literal["function", "optimizer", "recordings"]
-
-
-class Renewed(Protocol):
-    """What has settings."""
-
-    def _renew(self, part: Part) -> None: ...
 
 
 class Setting(Generic[T]):
@@ -55,7 +49,7 @@ class Setting(Generic[T]):
         except KeyError:
             raise AttributeError(self._name) from None
 
-    def __set__(self, instance: Renewed, value: T) -> None:
+    def __set__(self, instance: Any, value: T) -> None:
         self._check(value)
         again = self._name in vars(instance)
         vars(instance)[self._name] = value

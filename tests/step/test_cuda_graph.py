@@ -1,7 +1,9 @@
 """The bookkeeping of a captured step, with a graph that runs on the CPU in place of a CUDA graph."""
 
+import pytest
 import torch
 
+from pyrovae.step import cuda_graph
 from pyrovae.step.cuda_graph import WARM_UP, InOneGraph
 
 
@@ -21,6 +23,12 @@ class OnCpu:
             there.copy_(here)
 
 
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    monkeypatch.setattr(cuda_graph, "Graph", OnCpu)
+    monkeypatch.setattr(OnCpu, "captured", 0)
+
+
 def step(tensors):
     """A gradient step on a sum of squares, in place; the loss before it."""
     parameter, x = tensors
@@ -30,9 +38,8 @@ def step(tensors):
 
 
 def test_replays_are_the_steps_themselves():
-    OnCpu.captured = 0
     parameter, reference = torch.zeros(3), torch.zeros(3)
-    graph = InOneGraph(step, [1], make=OnCpu)
+    graph = InOneGraph(step, [1])
     losses = []
     for n in range(10):
         x = torch.full((3,), float(n))
@@ -46,8 +53,7 @@ def test_replays_are_the_steps_themselves():
 
 
 def test_a_parameter_that_became_another_tensor_is_captured_anew():
-    OnCpu.captured = 0
-    graph = InOneGraph(step, [1], make=OnCpu)
+    graph = InOneGraph(step, [1])
     parameter = torch.zeros(3)
     for n in range(WARM_UP + 4):
         if n == WARM_UP + 2:
@@ -59,8 +65,7 @@ def test_a_parameter_that_became_another_tensor_is_captured_anew():
 
 
 def test_the_first_calls_are_not_captured():
-    OnCpu.captured = 0
-    graph = InOneGraph(step, [1], make=OnCpu)
+    graph = InOneGraph(step, [1])
     for _ in range(WARM_UP):
         graph([torch.zeros(3), torch.ones(3)])
     assert OnCpu.captured == 0
