@@ -6,7 +6,8 @@ import atexit
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -69,6 +70,22 @@ class Group:
     def any(self, said: bool) -> bool:
         """Whether one of them says so; until all have answered, nobody goes on."""
         return self.total(float(said)) > 0
+
+    @contextmanager
+    def together(self, otherwise: Exception, *kinds: type[Exception]) -> Iterator[None]:
+        """Fail in all of them if something fails in one, by an error of these kinds; there by that error.
+
+        Args:
+            otherwise: what the others raise.
+            *kinds: any other kind is raised at once.
+        """
+        failed: Exception | None = None
+        try:
+            yield
+        except kinds as error:
+            failed = error
+        if self.any(failed is not None):
+            raise failed or otherwise
 
     def wait(self) -> None:
         """Wait until all are here."""
@@ -156,8 +173,6 @@ def first_to_say(what: str) -> bool:
 
     It needs no other process to be alive, only torchrun.
     """
-    if processes() == 1:
-        return True
     try:
         store = dist.distributed_c10d._get_default_store()
         return int(store.add(f"pyrovae/{what}", 1)) == 1

@@ -59,13 +59,9 @@ class Shards:
         Raises:
             ValueError: a file is missing or damaged; all processes raise if one of them does.
         """
-        failed: Exception | None = None
-        try:
+        theirs = ValueError(f"another process could not read its rows of {path.stem}")
+        with self.group.together(theirs, ValueError, OSError):
             found = self._read(path, most)
-        except (ValueError, OSError) as error:
-            failed = error
-        if self.group.any(failed is not None):
-            raise failed or ValueError(f"another process could not read its rows of {path.stem}")
         return found
 
     def _read(self, path: Path, most: int | None) -> Loaded:
@@ -101,14 +97,11 @@ class Shards:
 
     def _together(self, write: Any, mine: bool = True) -> None:
         """Write if it is this process's turn, and fail if any of them does."""
-        failed: OSError | None = None
-        try:
+        with self.group.together(
+            OSError("another process could not write its part of it"), OSError
+        ):
             if mine:
                 write()
-        except OSError as error:
-            failed = error
-        if self.group.any(failed is not None):
-            raise failed or OSError("another process could not write its part of it")
 
 
 def remove(path: Path) -> None:

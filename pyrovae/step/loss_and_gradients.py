@@ -100,10 +100,14 @@ class LossAndGradients:
         modules = modules_of(self.model, self.guide)
         return [*self.leaves, *(t for m in modules for t in (*m.parameters(), *m.buffers()))]
 
-    def places(self) -> list[tuple[Stored, str]]:
-        """Where in Pyro's store the parameters are that do not belong to modules."""
+    def stored(self) -> dict[str, Tensor]:
+        """The parameters in Pyro's store, unconstrained, that the steps so far have trained, by name."""
         store, trained = pyro.get_param_store()._params, {id(leaf) for leaf in self.leaves}
-        return [(Stored(), name) for name, leaf in store.items() if id(leaf) in trained]
+        return {name: leaf for name, leaf in store.items() if id(leaf) in trained}
+
+    def places(self) -> list[tuple[Stored, str]]:
+        """Where in Pyro's store these are."""
+        return [(Stored(), name) for name in self.stored()]
 
     def _run(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -23,7 +23,7 @@ from pyrovae.storage.packing import pack, referred, unpack
 from pyrovae.svi import SVI
 from pyrovae.training.progress import Measurement
 from pyrovae.training.randomness import read_random, set_random
-from pyrovae.training.svi_state import compiled_kinds, read_svi, set_svi, stored_parameters
+from pyrovae.training.svi_state import compiled_kinds, read_svi, set_svi
 
 # Calls after which a step does the same ever after: eager, recorded, checked, compiled.
 ENOUGH = 5
@@ -80,7 +80,7 @@ class FitState:
 
     def named(self) -> dict[str, Tensor]:
         """Every parameter and buffer by name, those in Pyro's store too."""
-        stored = stored_parameters(self.svi)
+        stored = self.svi._function.stored()
         return self.tensors | {f"store.{name}": tensor for name, tensor in stored.items()}
 
     def note(self, index: Tensor, missing: bool) -> None:

@@ -40,15 +40,7 @@ class History:
         cls, measured: Sequence[Measurement], parameters: int, best_epoch: int, stopped_early: bool
     ) -> History:
         """From one measurement for each epoch."""
-        columns = list(zip(*measured, strict=True))
-        step, epoch, _, seconds, train_bound, validation_bound = map(np.asarray, columns)
-        return cls(
-            step=step,
-            epoch=epoch,
-            seconds=seconds,
-            train_bound=train_bound,
-            validation_bound=validation_bound,
-            parameters=parameters,
-            best_epoch=best_epoch,
-            stopped_early=stopped_early,
-        )
+        columns = map(np.asarray, zip(*measured, strict=True))
+        step, epoch, _, seconds, train_bound, validation_bound = columns
+        bounds = (train_bound, validation_bound)
+        return cls(step, epoch, seconds, *bounds, parameters, best_epoch, stopped_early)

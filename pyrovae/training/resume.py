@@ -143,8 +143,8 @@ def go_on(
     tensors: Mapping[str, Tensor],
     plain: Any,
     *,
-    convert: bool = False,
-    exact: bool = True,
+    convert: bool,
+    exact: bool,
 ) -> None:
     """Go on from the state that a checkpoint holds.
 

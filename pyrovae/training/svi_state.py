@@ -14,6 +14,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pyrovae.step.untrained import not_given
 from pyrovae.storage.optimizer_state import read_optimizer, set_optimizer
 from pyrovae.svi import SVI
 from pyrovae.training.optimizer import OUTSIDE
@@ -32,13 +33,6 @@ class Remembering(Protocol):
         ...
 
 
-def stored_parameters(svi: SVI) -> dict[str, Tensor]:
-    """The parameters in Pyro's store, unconstrained, that the steps so far have trained, by name."""
-    trained = {id(leaf) for leaf in svi._function.leaves}
-    store = pyro.get_param_store()._params
-    return {name: leaf for name, leaf in store.items() if id(leaf) in trained}
-
-
 def find_stored(svi: SVI, x: Tensor, extras: Mapping[str, Any]) -> None:
     """Let the state before the first step hold the parameters in Pyro's store that the programs use.
 
@@ -50,9 +44,8 @@ def find_stored(svi: SVI, x: Tensor, extras: Mapping[str, Any]) -> None:
     svi._function.look((x,), dict(extras))
     if svi.optimizer is None:
         return
-    given = {id(leaf) for group in svi.optimizer.param_groups for leaf in group["params"]}
-    for name, leaf in stored_parameters(svi).items():
-        if id(leaf) not in given:
+    for name, leaf in svi._function.stored().items():
+        if not_given(svi.optimizer, [leaf]):
             raise ValueError(OUTSIDE.format(what=f"pyro.param({name!r})"))
 
 

@@ -31,20 +31,19 @@ def validation_bound(svi: SVI, x: Tensor, batch_size: int, seed: int, group: Gro
     for program in programs:
         program.eval()
     total, rows = 0.0, len(x)
-    failed: Exception | None = None
     if group.many:
         x = x[slice(*group.block(rows))]
         seed = generator_from(seed, group.rank, group.ranks).initial_seed()
+    theirs = ValueError("another process could not score its validation rows")
     try:
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        with (
+            group.together(theirs, RuntimeError, ValueError),
+            torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
+        ):
             torch.manual_seed(seed)
             for some in x.split(max(batch_size, 256)) if len(x) else ():
                 total += svi.evaluate_loss(some)
-    except (RuntimeError, ValueError) as error:
-        failed = error
     finally:
         for program in programs:
             program.train()
-    if group.any(failed is not None):
-        raise failed or ValueError("another process could not score its validation rows")
     return -group.total(total) / rows
