@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyrovae.distributed.group import current
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_number
 from pyrovae.sources.seeds import generator_from
 from pyrovae.step.precision import Precision
 from pyrovae.svi import SVI, Level
@@ -197,5 +198,4 @@ def _check_patience(patience: int | None, source: Feed) -> None:
 
 def _check_options(**options: int) -> None:
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+        whole_number(name, value, least=1)

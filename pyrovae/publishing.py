@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pyrovae.publication.export import export
 from pyrovae.refit import refit
 from pyrovae.registry.parts import build
 from pyrovae.running.config import Part
+from pyrovae.running.evaluation import rows_for
 from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.storage.files import read_json, write_atomically, write_json
 from pyrovae.storage.run_folder import RunFolder
@@ -146,11 +146,7 @@ def _made(kind: str, part: Part, sizes: dict[str, int], **available: nn.Module) 
 
 
 def _parts(experiment: Experiment) -> dict[str, Any]:
-    config = experiment.config
-    parts: dict[str, Any] = json.loads(
-        json.dumps({kind: getattr(config, kind).plain() for kind in ("model", "guide")})
-    )
-    return parts
+    return {kind: getattr(experiment.config, kind).plain() for kind in ("model", "guide")}
 
 
 def _sizes(experiment: Experiment) -> dict[str, int]:
@@ -162,8 +158,7 @@ def _sizes(experiment: Experiment) -> dict[str, int]:
 def _k_hat(experiment: Experiment) -> str:
     """In words, from the first test rows."""
     model, guide, seed = experiment.model, experiment.guide, experiment.config.seed
-    like = next(iter(model.parameters()))
-    x = experiment.data.fixed("test")[:ROWS].to(like).detach()
+    x = rows_for(model, experiment.data, "test")[:ROWS]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         own = refit(model, guide, x, seed=seed) if isinstance(guide, RowGuide) else guide

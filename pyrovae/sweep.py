@@ -22,10 +22,11 @@ import torch
 
 from pyrovae.comparison import clusters
 from pyrovae.comparison.engines import Engine, ThisMachine, WorkerDiedError
-from pyrovae.comparison.grid_progress import GridProgress
+from pyrovae.comparison.grid_progress import GridProgress, began_since
 from pyrovae.experiment import run
 from pyrovae.records import OutputFolder, Record, RunFolder
 from pyrovae.registry.notes import Notes
+from pyrovae.registry.plain import whole_number
 from pyrovae.running.config import Config
 from pyrovae.running.run_record import failure
 from pyrovae.storage.folder_lock import FolderInUseError, FolderLock
@@ -70,14 +71,13 @@ def compare(
             "jobs is for this machine: a cluster carries out as many runs at a time as it has workers"
         )
     jobs = joblib.cpu_count() if jobs is None else jobs
-    if jobs < 1:
-        raise ValueError(f"jobs must be a whole number of at least 1; got {jobs!r}")
+    whole_number("jobs", jobs, least=1)
     runs = {config.run_name: config for config in (given.complete() for given in configs)}
     records = {name: found for name, c in runs.items() if (found := finished(c, output))}
     waiting = {name: config for name, config in runs.items() if name not in records}
     with FolderLock(output.path):
         workers: Engine = (
-            ThisMachine(jobs, len(runs), partial(_began_since, output))
+            ThisMachine(jobs, len(runs), partial(began_since, output))
             if cluster is None
             else clusters.connect(cluster)
         )
@@ -114,11 +114,6 @@ def _carry_out(
             yield _record_failure(waiting[name], output, result), []
         else:
             yield result
-
-
-def _began_since(output: OutputFolder, name: str, moment: float) -> bool:
-    begun = output.run(name).path / "config.yaml"
-    return begun.is_file() and begun.stat().st_mtime >= moment - 1.0
 
 
 def _worker(

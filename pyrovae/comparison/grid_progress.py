@@ -138,19 +138,22 @@ class GridProgress:
         """The runs that have started and not ended, and where they are."""
         found: dict[str, Measurement | None] = {}
         for name, config in self._left.items():
-            folder = self._output.run(name)
-            begun = folder.path / "config.yaml"
-            if begun.is_file() and begun.stat().st_mtime >= self._began - 1.0:
-                rows = folder.metrics()
+            if began_since(self._output, name, self._began):
+                rows = self._output.run(name).metrics()
                 last = {key: column[-1] for key, column in rows.items() if len(column)}
-                epochs = int(config.fit["epochs"])
-                found[name] = _measurement(last, epochs) if last else None
+                found[name] = _measurement(last, int(config.fit["epochs"])) if last else None
         return found
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
         if self._show:
             tqdm.write(line, file=self._file)
+
+
+def began_since(output: OutputFolder, name: str, moment: float) -> bool:
+    """Whether the run of this name has begun since a moment, by its file and the clock of its disk."""
+    begun = output.run(name).path / "config.yaml"
+    return begun.is_file() and begun.stat().st_mtime >= moment - 1.0
 
 
 def describe(config: Config) -> str:

@@ -45,14 +45,14 @@ def make_encoder(
         >>> type(make_encoder(64, 4, hidden=(8,), activation="relu")).__name__
         'MLP'
     """
-    if image_shape(features, network, shape, activation) is None:
+    size = image_shape(features, network, shape, activation)
+    if size is None:
         return MLP(
             planes * features, outputs, hidden=hidden, activation=activation, dropout=dropout
         )
     if dropout:
         raise TypeError("dropout is for network='mlp': the convolutions have none")
-    size = (planes, *image_shape_of(features, shape))
-    return ConvolutionalEncoder(size, outputs, channels=hidden, activation=activation)
+    return ConvolutionalEncoder((planes, *size), outputs, channels=hidden, activation=activation)
 
 
 def make_decoder(
@@ -84,16 +84,16 @@ def make_decoder(
         >>> make_decoder(2, 64, planes=1, hidden=(8, 4), activation="relu", network="convolutional").shape
         (8, 8)
     """
-    if image_shape(features, network, shape, activation) is None:
+    size = image_shape(features, network, shape, activation)
+    if size is None:
         return MLP(latent, planes * features, hidden=hidden, activation=activation)
-    size = image_shape_of(features, shape)
     return ConvolutionalDecoder(latent, size, planes=planes, channels=hidden, activation=activation)
 
 
 def image_shape(
     features: int, network: str, shape: Sequence[int] | None, activation: str
 ) -> tuple[int, int] | None:
-    """Height and width of the image a network works on; None for an MLP, which knows no image."""
+    """Height and width of the image a network works on, a square if not given; None for an MLP."""
     if network not in ("mlp", "convolutional"):
         raise ValueError(f"network is {network!r}: the known ones are mlp, convolutional")
     if activation not in ACTIVATIONS:
@@ -104,11 +104,6 @@ def image_shape(
         if shape is not None:
             raise TypeError("shape is for network='convolutional': an MLP takes its input as a row")
         return None
-    return image_shape_of(features, shape)
-
-
-def image_shape_of(features: int, shape: Sequence[int] | None) -> tuple[int, int]:
-    """The shape given, or that of a square of so many pixels."""
     if shape is None:
         side = math.isqrt(features)
         shape = (side, side)

@@ -88,7 +88,7 @@ def whole_number(name: str, value: Any, *, least: int) -> int:
         ValueError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}; got {value!r}.")
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
     return value
 
 

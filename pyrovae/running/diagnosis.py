@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from pyrovae.programs import Program, RowGuide
 from pyrovae.refit import refit
+from pyrovae.running.evaluation import rows_for
 from pyrovae.running.examinations import (
     CONTINUOUS,
     DISCRETE,
@@ -90,14 +90,13 @@ def diagnose_data(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Diagnosis:
     """`diagnose` on the rows of a part of a data set, with its classes if it has any."""
-    like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
     classes = data.train.labels
     return diagnose(
         model,
         guide,
-        data.fixed(part).to(like).detach(),
+        rows_for(model, data, part),
         labels=getattr(data, part).labels,
-        train=None if classes is None else (data.fixed("train").to(like).detach(), classes),
+        train=None if classes is None else (rows_for(model, data, "train"), classes),
         budget=budget,
         seed=seed,
         progress=progress,

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.evidence import ImportanceSampling
 from pyrovae.programs import ExactModel, Program, RowGuide
 from pyrovae.refit import refit
+from pyrovae.registry.plain import whole_number
 from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.sources.dataset import DataSet
@@ -75,9 +76,9 @@ class Evaluation:
         exact = None if self.exact is None else float(self.exact.mean())
         return {
             "test_elbo": float(self.elbo.mean()),
-            "test_elbo_se": _of_mean(self.elbo_se),
+            "test_elbo_se": of_mean(self.elbo_se),
             "test_log_evidence": float(self.log_evidence.mean()),
-            "test_log_evidence_se": _of_mean(self.log_evidence_se),
+            "test_log_evidence_se": of_mean(self.log_evidence_se),
             "exact_log_evidence": exact,
             "inference_gap": float((self.best_log_evidence - self.elbo).mean()),
             "k_hat_bad_share": self._k_hat_bad_share(),
@@ -120,15 +121,10 @@ def evaluate(
     Raises:
         ValueError: fewer than 2 particles, or no steps.
     """
-    for name, value, least in (
-        ("elbo_particles", elbo_particles, 2),
-        ("refit_steps", refit_steps, 1),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
-    like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
+    whole_number("elbo_particles", elbo_particles, least=2)
+    whole_number("refit_steps", refit_steps, least=1)
     found = []
-    for x in data.fixed(part).to(like).detach().split(ROWS_AT_ONCE):
+    for x in rows_for(model, data, part).split(ROWS_AT_ONCE):
         own = (
             refit(model, guide, x, steps=refit_steps, seed=seed)
             if isinstance(guide, RowGuide)
@@ -146,6 +142,12 @@ def evaluate(
         k_hat_threshold=threshold(elbo_particles),
         guide=found[0].guide,
     )
+
+
+def rows_for(model: Program, data: DataSet, part: PartName) -> Tensor:
+    """(n, D): the rows of a part, where the model is and as precise, as the data's split seed fixed them."""
+    like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
+    return data.fixed(part).to(like).detach()
 
 
 def _rows(
@@ -175,8 +177,9 @@ def _rows(
 
 
 def _with_error(values: Tensor, standard_errors: Tensor) -> str:
-    return f"{float(values.mean()):.2f} ± {_of_mean(standard_errors):.2f}"
+    return f"{float(values.mean()):.2f} ± {of_mean(standard_errors):.2f}"
 
 
-def _of_mean(standard_errors: Tensor) -> float:
+def of_mean(standard_errors: Tensor) -> float:
+    """The standard error of the mean over rows whose own are these."""
     return float(standard_errors.double().square().sum().sqrt() / len(standard_errors))

@@ -27,6 +27,7 @@ from pyrovae.evidence import (
     ImportanceSampling,
 )
 from pyrovae.programs import ExactModel, Program, RowGuide
+from pyrovae.running.evaluation import of_mean
 from pyrovae.sampling.elbo import elbo_of
 from pyrovae.sampling.posterior import posterior_draws
 from pyrovae.sampling.psis import effective_sample_size, k_hat, threshold
@@ -123,7 +124,7 @@ def _evidence(case: Case) -> None:
         "particles": case.budget.particles,
         "elbo": float(elbo.mean()),
         "log_evidence": float(values.mean()),
-        "log_evidence_se": _error_of_mean(errors),
+        "log_evidence_se": of_mean(errors),
         "k_hat_bad_share": float((shapes > limit).double().mean()),
         "k_hat_threshold": limit,
         "k_hat_median": float(shapes.median()),
@@ -148,9 +149,9 @@ def _annealing(case: Case) -> None:
     case.found.numbers |= {
         "annealed_rows": len(some),
         "annealed_log_evidence": float(found.value.mean()),
-        "annealed_log_evidence_se": _error_of_mean(found.standard_error),
+        "annealed_log_evidence_se": of_mean(found.standard_error),
         "annealed_less_importance": float(difference.mean()),
-        "annealed_less_importance_se": _error_of_mean(errors),
+        "annealed_less_importance_se": of_mean(errors),
     }
     sandwich = BidirectionalMonteCarlo(**settings)(case.model, None, some, seed=case.seed)
     if sandwich.upper is not None:
@@ -225,10 +226,6 @@ def _clusters(case: Case) -> None:
         raise ValueError("the data have no classes")
     found = cluster_agreement(cluster_of(case.guide, case.x, seed=case.seed), case.labels)
     case.found.numbers |= {f"cluster_{name}": value for name, value in vars(found).items()}
-
-
-def _error_of_mean(standard_errors: Tensor) -> float:
-    return float(standard_errors.square().sum().sqrt()) / len(standard_errors)
 
 
 Step = Callable[[Case], None]
