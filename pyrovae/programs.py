@@ -87,6 +87,35 @@ def data_plate(batch_size: int, index: Tensor | None = None, size: int | None = 
     return pyro.plate("data", size, subsample=rows, dim=-1)
 
 
+def table_rows(table: Tensor, size: int, x: Tensor, index: Tensor | None) -> Tensor:
+    """The rows ``index`` of a guide's table for ``size`` datapoints; all of them without ``index``.
+
+    Raises:
+        ValueError: a batch ``x`` that is not the whole data set and comes without ``index``.
+    """
+    if index is None and len(x) != size:
+        raise ValueError(
+            f"the table of this guide has {size} rows but the batch has {len(x)}: pass the rows' "
+            "numbers as index=, or fit rows that were not in training with pyrovae.refit"
+        )
+    return table if index is None else table[index]
+
+
+def traces_of(
+    model: Program, guide: Program | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[poutine.Trace, poutine.Trace]:
+    """Traces of the model and of the guide that it is replayed against; the random state is left alone.
+
+    Without a guide the model draws every latent itself.
+    """
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
+        guide_trace = poutine.Trace()
+        if guide is not None:
+            guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        return poutine.trace(replayed).get_trace(*args, **kwargs), guide_trace
+
+
 def latent_sites(trace: poutine.Trace) -> dict[str, Any]:
     """Return the unobserved sample sites of a trace by name, without those that draw a subsample."""
     return {

@@ -6,11 +6,10 @@ import warnings
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.infer import ELBO, RenyiELBO
 from torch import Tensor
 
-from pyrovae.programs import Program, own_parameters
+from pyrovae.programs import Program, traces_of
 from pyrovae.waist.sites import sample_sites
 
 
@@ -44,11 +43,7 @@ takes the scale out of the weights and puts it back after.
     """
     if not isinstance(loss, RenyiELBO):
         return None
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-            *args, **kwargs
-        )
+    model_trace, guide_trace = traces_of(model, guide, args, kwargs)
     in_guide = sample_sites(guide_trace)
     sites = {**in_guide, **sample_sites(model_trace)}
     found = _reason(loss, sites, in_guide)

@@ -149,15 +149,12 @@ class OwnBatches:
         sizes = [least + ((at - first) % steps < more) for at in range(steps)]
         return self._order(seen, leg, group).split(sizes)
 
-    def _left(self, seen: Tensor | None, group: Group) -> Tensor:
-        """The numbers of the rows of a process's block that are not seen yet."""
-        start, stop = group.block(self.rows)
-        if seen is None:
-            return torch.arange(start, stop)
-        return start + (~seen[start:stop]).nonzero().flatten()
-
     def _order(self, seen: Tensor | None, leg: int, group: Group) -> Tensor:
-        left = self._left(seen, group)
+        """The rows of a process's block that are not seen yet, in the order of a leg."""
+        start, stop = group.block(self.rows)
+        left = torch.arange(start, stop)
+        if seen is not None:
+            left = left[~seen[start:stop]]
         generator = generator_from(self.seed, self.epoch, leg, group.rank, group.ranks)
         return left[torch.randperm(len(left), generator=generator)]
 

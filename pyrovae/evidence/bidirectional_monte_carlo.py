@@ -92,7 +92,7 @@ class BidirectionalMonteCarlo:
                 temperatures=self.temperatures,
             )
             up = anneal(ends, annealed.draw(self.chains), path, self.leapfrogs)
-            exact = annealed.pack({name: value[None] for name, value in drawn.latents.items()})
+            exact = annealed.flat.pack({n: value[None] for n, value in drawn.latents.items()})
             exact = exact.expand(self.chains, -1, -1).contiguous()
             down = anneal_back(ends, exact, path, self.leapfrogs)
         lower, upper = LogMoments(), LogMoments()

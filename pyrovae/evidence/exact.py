@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pyrovae.programs import ExactModel, Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
-from pyrovae.sampling.particle_blocks import no_guide
 from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import find_layout
 
@@ -47,7 +46,7 @@ class Exact:
 
 
 def _summed_out(model: Program, x: Tensor, kwargs: dict[str, Any]) -> Tensor:
-    layout = find_layout(model, no_guide, (x,), kwargs)
+    layout = find_layout(model, None, (x,), kwargs)
     with torch.random.fork_rng(), own_parameters():
         left = sorted(draws(model, (x,), kwargs, num_particles=1, layout=layout).values)
         if left:

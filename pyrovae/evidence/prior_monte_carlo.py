@@ -10,7 +10,7 @@ from torch import Tensor
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
-from pyrovae.sampling.particle_blocks import as_checked, blocks, no_guide
+from pyrovae.sampling.particle_blocks import as_checked, blocks
 from pyrovae.waist.joint import draws
 from pyrovae.waist.sites import find_layout
 
@@ -50,7 +50,7 @@ class PriorMonteCarlo:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the guide is not used."""
-        layout = find_layout(model, no_guide, (x,), kwargs)
+        layout = find_layout(model, None, (x,), kwargs)
         total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():
             for number, count in enumerate(blocks(self.num_particles, seed)):

@@ -12,7 +12,6 @@ from torch import Tensor
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.flat import Flat, flat_of
-from pyrovae.sampling.particle_blocks import no_guide
 from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import Layout, find_layout
 
@@ -66,7 +65,7 @@ class Quadrature:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Integrate p(x, z) over z for each row of ``x`` (B, D); the guide is not used."""
-        layout = find_layout(model, no_guide, (x,), kwargs)
+        layout = find_layout(model, None, (x,), kwargs)
         with torch.random.fork_rng(), own_parameters():
             torch.manual_seed(seed)
             flat, _ = flat_of(model, (x,), kwargs, layout, integrated=True)

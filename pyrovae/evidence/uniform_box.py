@@ -12,7 +12,7 @@ from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.flat import flat_of
 from pyrovae.sampling.moments import LogMoments
-from pyrovae.sampling.particle_blocks import as_checked, blocks, no_guide
+from pyrovae.sampling.particle_blocks import as_checked, blocks
 from pyrovae.waist.joint import density
 from pyrovae.waist.sites import find_layout
 
@@ -61,7 +61,7 @@ class UniformBox:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the guide is not used."""
-        layout = find_layout(model, no_guide, (x,), kwargs)
+        layout = find_layout(model, None, (x,), kwargs)
         total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():
             flat, example = flat_of(model, (x,), kwargs, layout, integrated=True)

@@ -8,7 +8,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.programs import data_plate
+from pyrovae.programs import data_plate, table_rows
 
 
 class MissingPixels(PyroModule):
@@ -51,7 +51,7 @@ class MissingPixels(PyroModule):
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw the missing pixels of the rows ``index`` of the data set: (..., B, D)."""
-        logits = self._rows(x, index)
+        logits = table_rows(self.table, self.size, x, index)
         with data_plate(len(x), index, size):
             pixels: Tensor = pyro.sample(
                 "pixels", dist.Bernoulli(logits=logits).mask(x.isnan()).to_event(1)
@@ -60,16 +60,8 @@ class MissingPixels(PyroModule):
 
     def probabilities(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """The images ``x`` (B, D) with q(pixel = 1) in place of what is missing: (B, D)."""
-        return torch.where(x.isnan(), self._rows(x, index).sigmoid(), x)
-
-    def _rows(self, x: Tensor, index: Tensor | None) -> Tensor:
-        if index is None and len(x) != self.size:
-            raise ValueError(
-                f"the table of this guide has {self.size} rows but the batch has {len(x)}: pass the rows' "
-                "numbers as index=, or fit rows that were not in training with pyrovae.refit"
-            )
-        rows: Tensor = self.table if index is None else self.table[index]
-        return rows
+        rows = table_rows(self.table, self.size, x, index)
+        return torch.where(x.isnan(), rows.sigmoid(), x)
 
     def for_rows(self, size: int) -> MissingPixels:
         """Return a new, unfitted guide for ``size`` other rows."""

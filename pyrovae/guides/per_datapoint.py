@@ -8,7 +8,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.families import make_family
-from pyrovae.programs import data_plate
+from pyrovae.programs import data_plate, table_rows
 
 
 class PerDatapoint(PyroModule):
@@ -59,13 +59,7 @@ class PerDatapoint(PyroModule):
 
     def local_parameters(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """What the family is given for the rows ``index`` of the data set: (B, size)."""
-        if index is None and len(x) != self.size:
-            raise ValueError(
-                f"the table of this guide has {self.size} rows but the batch has {len(x)}: pass the rows' "
-                "numbers as index=, or fit rows that were not in training with pyrovae.refit"
-            )
-        parameters: Tensor = self.table if index is None else self.table[index]
-        return parameters
+        return table_rows(self.table, self.size, x, index)
 
     def for_rows(self, size: int) -> PerDatapoint:
         """Return a new, unfitted guide of the same family for ``size`` other rows."""

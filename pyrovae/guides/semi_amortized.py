@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pyro
 import torch
@@ -94,7 +93,7 @@ class SemiAmortized(PyroModule):
         # In a tuple, so that the model's parameters are not registered as the guide's a second time.
         self._model = (model,)
         # Found now: within a run of this guide, Pyro's parameters would be taken from under it.
-        self._layout = find_layout(model, _nothing, (torch.zeros(2, features),), {})
+        self._layout = find_layout(model, None, (torch.zeros(2, features),), {})
 
     @property
     def model(self) -> Program:
@@ -140,7 +139,3 @@ class SemiAmortized(PyroModule):
         bound = (log_joint - self.family.distribution(at).log_prob(z)).mean(0)
         (gradient,) = torch.autograd.grad(bound.sum(), at, create_graph=through)
         return bound.detach(), gradient
-
-
-def _nothing(*args: Any) -> None:
-    """A guide that draws nothing, so that the model draws from its prior."""

@@ -34,7 +34,7 @@ class ConvolutionalEncoder(nn.Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        planes, height, width = _planes_first(shape)
+        planes, height, width = (1, *shape) if len(shape) == 2 else shape
         self.shape = (planes, height, width)
         layers: list[nn.Module] = []
         for before, after in pairwise((planes, *channels)):
@@ -111,11 +111,6 @@ class ConvolutionalDecoder(nn.Module):
         maps = maps[..., : self.shape[0], : self.shape[1]].flatten(1)
         result: Tensor = maps + self.output_bias
         return result.unflatten(0, z.shape[:-1])
-
-
-def _planes_first(shape: Sequence[int]) -> tuple[int, int, int]:
-    planes, height, width = (1, *shape) if len(shape) == 2 else shape
-    return planes, height, width
 
 
 def _initialise(network: nn.Module) -> None:

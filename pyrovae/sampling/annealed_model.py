@@ -12,10 +12,10 @@ from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program
 from pyrovae.sampling.flat import Flat, flat_of
 from pyrovae.sampling.hmc import WithSlope, slope
-from pyrovae.sampling.particle_blocks import no_guide, without_statements
+from pyrovae.sampling.particle_blocks import without_statements
 from pyrovae.step.policy import Level
 from pyrovae.step.replay import Replay
-from pyrovae.waist.joint import Values, density, draws
+from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import Layout, find_layout
 
 COMPILED_FROM = 30_000  # calls of the slope: compiling takes about as long as it saves in so many
@@ -51,7 +51,7 @@ class AnnealedModel:
             ValueError: a latent that is discrete and not enumerated, outside the plate, or of a support that
                 depends on another's draw; a guide of other latents.
         """
-        layout = find_layout(model, guide or no_guide, args, kwargs)
+        layout = find_layout(model, guide, args, kwargs)
         with torch.no_grad():
             flat, _ = flat_of(model, args, kwargs, layout)
             if guide is not None:  # two that do not fit together are refused
@@ -70,10 +70,6 @@ class AnnealedModel:
     def without_latents(self) -> Tensor:
         """(1, B), log p(x), where no latent is left once the enumerated ones are summed out."""
         return density(self.model, {}, self.args, self.kwargs, layout=self.layout).joint
-
-    def pack(self, values: Values) -> Tensor:
-        """Values by site as positions."""
-        return self.flat.pack(values)
 
     def ends(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Log-densities of the start and of p(x, z) at positions (C, B, F), each (C, B)."""
@@ -97,7 +93,7 @@ class AnnealedModel:
             return slope(lambda free: self._ends_at(free, args, kwargs), position, beta)
 
         level: Level = "compiled" if calls >= COMPILED_FROM else "auto"
-        programs = (self.model, self.guide or no_guide, self)
+        programs = [self.model, self] if self.guide is None else [self.model, self.guide, self]
         replay = Replay(at, *programs, level=level, calls=calls)
         return WithSlope(
             self.ends, lambda position, beta: replay(position, beta, self.args, self.kwargs)

@@ -24,10 +24,6 @@ ROWS_AT_ONCE = (
 )
 
 
-def no_guide(*args: Any, **kwargs: Any) -> None:
-    """A guide that draws nothing: what stands in for it where only the model is run."""
-
-
 def blocks(num_particles: int, seed: int, size: int = BLOCK) -> Iterator[int]:
     """Seed the random state for each block in turn, and yield how many particles it has.
 

@@ -10,10 +10,10 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.programs import Program, latent_sites, own_parameters
-from pyrovae.sampling.particle_blocks import blocks, no_guide
+from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import Values, draws
-from pyrovae.waist.sites import Layout, find_layout, sample_sites
+from pyrovae.waist.sites import Layout, find_layout, sites_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def posterior_draws(
         >>> posterior_draws(Amortized(5, 2), torch.zeros(3, 5), num_particles=7)["z"].shape
         torch.Size([7, 3, 2])
     """
-    first, second = (guide, no_guide) if model is None else (model, guide)
+    first, second = (guide, None) if model is None else (model, guide)
     layout = replace(find_layout(first, second, (x,), kwargs, whole=True), enumerated=False)
     found: dict[str, list[Tensor]] = {}
     with torch.random.fork_rng(), own_parameters():
@@ -148,8 +148,7 @@ def the_observed(replicates: Replicates, x: Tensor) -> Tensor:
 
 
 def _observed(model: Program, x: Tensor, kwargs: dict[str, Any]) -> list[str]:
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
-        sites = sample_sites(poutine.trace(model).get_trace(x, **kwargs))
+    sites = sites_of(model, x, **kwargs)
     return [name for name, site in sites.items() if site["is_observed"]]
 
 

@@ -12,7 +12,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyrovae.programs import Program, latent_sites, own_parameters
+from pyrovae.programs import Program, latent_sites, own_parameters, traces_of
 
 Site = Any  # Pyro's Message: a TypedDict whose fields are all optional
 
@@ -87,7 +87,7 @@ def sample_sites(trace: poutine.Trace) -> dict[str, Site]:
 
 def sites_of(program: Program, *args: Any, **kwargs: Any) -> dict[str, Site]:
     """Run a program once for its sample sites; the random state is left as it was."""
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters():
+    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
         return sample_sites(poutine.trace(program).get_trace(*args, **kwargs))
 
 
@@ -147,7 +147,7 @@ def log_prob_of(
 
 def find_layout(
     model: Program,
-    guide: Program,
+    guide: Program | None,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
@@ -162,7 +162,7 @@ def find_layout(
 
     Args:
         model: p(x, z), a Pyro program.
-        guide: q(z | x), a Pyro program.
+        guide: q(z | x), a Pyro program; None where the model alone is run.
         args: positional arguments of both.
         kwargs: keyword arguments of both.
         plate: the name of the plate over datapoints, if it is not to be guessed.
@@ -172,11 +172,7 @@ def find_layout(
     Raises:
         ValueError: there is no such plate, or ``nesting`` is too small.
     """
-    with torch.no_grad(), torch.random.fork_rng(), own_parameters(), poutine.block():
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
-            *args, **kwargs
-        )
+    model_trace, guide_trace = traces_of(model, guide, args, kwargs)
     sites = [*sample_sites(model_trace).values(), *sample_sites(guide_trace).values()]
     frames = {f.name: f for site in sites for f in site["cond_indep_stack"] if f.vectorized}
     needed = max((-frame.dim for frame in frames.values()), default=0)
