@@ -1,5 +1,3 @@
-import io
-
 import pytest
 import torch
 
@@ -174,16 +172,16 @@ def test_jobs_below_one_are_refused(tmp_path):
         compare([], OutputFolder.claim(tmp_path), jobs=0)
 
 
-def test_progress_in_a_log_is_lines_without_control_characters(compared):
+def test_progress_in_a_log_is_lines_without_control_characters(compared, capsys):
     output, records = compared
     good, bad, _ = variants()
-    log = io.StringIO()
     names = [r["name"] for r in records]
     waiting = {c.run_name: c for c in (good[0], bad)}
-    with GridProgress(names, waiting, output, jobs=2, file=log) as shown:
+    with GridProgress(names, waiting, output, jobs=2) as shown:
         shown.done(records[0])
         shown.done(records[1])
-    lines = log.getvalue().splitlines()
+    log = capsys.readouterr().err
+    lines = log.splitlines()
     assert lines[0] == "2 of 4 runs were finished before and are used again."
     assert lines[1] == f"2 runs to do, 2 at a time, in {output.path}"
     assert lines[2].startswith(
@@ -191,5 +189,5 @@ def test_progress_in_a_log_is_lines_without_control_characters(compared):
     )
     assert lines[3].startswith("[4/4] ")
     assert "FAILED" in lines[3]
-    assert "\r" not in log.getvalue()
-    assert "\x1b" not in log.getvalue()
+    assert "\r" not in log
+    assert "\x1b" not in log

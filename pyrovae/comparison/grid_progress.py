@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -34,7 +34,6 @@ class GridProgress:
         output: where they write.
         jobs: how many run at a time.
         show: whether to show anything.
-        file: where to; standard error by default.
     """
 
     def __init__(
@@ -45,9 +44,8 @@ class GridProgress:
         *,
         jobs: int,
         show: bool = True,
-        file: TextIO | None = None,
     ) -> None:
-        self._file = sys.stderr if file is None else file
+        self._file = sys.stderr
         self._show = show
         self._bars = show and self._file.isatty()
         self._total = len(names)

@@ -164,27 +164,22 @@ def update_rows(
         settings: of Adam.
         applied: (), whether to; everything stays as it is if not.
     """
-    kept = (table.detach(), memory.average, memory.square, memory.steps)
-    if index is None:
-        moved = _moved(kept[0], gradient, kept[1], kept[2], kept[3], settings)
-        for tensor, values in zip(kept, _if(applied, moved, kept), strict=True):
-            tensor.copy_(values)
-        return
-    # All repetitions of a row find the same place, and there the sum of their gradients.
-    memory.places.index_copy_(0, index, torch.arange(len(index), device=index.device))
-    place = memory.places.index_select(0, index)
-    total = torch.zeros_like(gradient).index_add(0, place, gradient).index_select(0, place)
-    here = [tensor.index_select(0, index) for tensor in kept]
+    kept = [table.detach(), memory.average, memory.square, memory.steps]
+    here = kept
+    if index is not None:
+        # All repetitions of a row find the same place, and there the sum of their gradients.
+        memory.places.index_copy_(0, index, torch.arange(len(index), device=index.device))
+        place = memory.places.index_select(0, index)
+        gradient = torch.zeros_like(gradient).index_add(0, place, gradient).index_select(0, place)
+        here = [tensor.index_select(0, index) for tensor in kept]
     rows, average, square, steps = here
-    moved = _moved(rows, total, average, square, steps, settings)
-    for tensor, values in zip(kept, _if(applied, moved, here), strict=True):
-        tensor.index_copy_(0, index, values)
-
-
-def _if(applied: Tensor | None, new: Sequence[Tensor], old: Sequence[Tensor]) -> Sequence[Tensor]:
-    if applied is None:
-        return new
-    return [torch.where(applied, one, other) for one, other in zip(new, old, strict=True)]
+    moved = _moved(rows, gradient, average, square, steps, settings)
+    for tensor, old, new in zip(kept, here, moved, strict=True):
+        values = new if applied is None else torch.where(applied, new, old)
+        if index is None:
+            tensor.copy_(values)
+        else:
+            tensor.index_copy_(0, index, values)
 
 
 def _moved(

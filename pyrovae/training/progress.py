@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -51,7 +51,6 @@ class FitProgress:
         epochs: how many there will be at most.
         steps: optimiser steps in an epoch.
         label: what is being fitted.
-        file: where to; standard error by default.
     """
 
     def __init__(
@@ -62,9 +61,8 @@ class FitProgress:
         epochs: int,
         steps: int,
         label: str,
-        file: TextIO | None = None,
     ) -> None:
-        self._file = sys.stderr if file is None else file
+        self._file = sys.stderr
         self._on_epoch = on_epoch
         self._label = label
         self._last_line = time.monotonic()
