@@ -11,7 +11,13 @@ from torch import Tensor
 
 from pyrovae.programs import Program, RowGuide
 from pyrovae.refit import refit
-from pyrovae.sampling.posterior import as_vectors, posterior_draws, simulate, the_observed
+from pyrovae.sampling.posterior import (
+    as_incomplete,
+    as_vectors,
+    posterior_draws,
+    simulate,
+    the_observed,
+)
 
 BINS = 20
 
@@ -61,7 +67,8 @@ def calibration(
     Args:
         model: p(x, z), which the data are simulated from.
         guide: q(z | x); one with a table of rows is fitted to the simulated ones.
-        x: (any, D); its first row says what a datapoint looks like, its values do not count.
+        x: (any, D); its first row says what a datapoint looks like, and which values are missing (NaN); the
+            others do not count.
         simulations: M, simulated datapoints.
         draws: S, draws of the guide for each; S + 1 is best a multiple of 20.
         refit_steps: steps where the guide is refitted.
@@ -92,8 +99,9 @@ def calibration(
             f"simulations is {simulations} and draws {draws}: the tests need at least "
             f"{5 * BINS} and {BINS - 1}"
         )
-    drawn = simulate(model, x[:1].expand(simulations, *x.shape[1:]).clone(), seed=seed, **kwargs)
-    simulated = the_observed(drawn, x[:1].expand(simulations, *x.shape[1:]))
+    template = x[:1].expand(simulations, *x.shape[1:]).clone()
+    drawn = simulate(model, template, seed=seed, **kwargs)
+    simulated = as_incomplete(the_observed(drawn, template), template)
     truth = as_vectors({n: value[None] for n, value in drawn.latents.items()}, simulations)[0]
     own: Any = guide
     if isinstance(guide, RowGuide):

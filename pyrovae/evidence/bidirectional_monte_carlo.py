@@ -13,7 +13,7 @@ from pyrovae.sampling.annealed_model import AnnealedModel
 from pyrovae.sampling.annealing import APART, WARM_UP, anneal, anneal_back, check_counts, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
-from pyrovae.sampling.posterior import simulate, the_observed
+from pyrovae.sampling.posterior import as_incomplete, simulate, the_observed
 
 
 class BidirectionalMonteCarlo:
@@ -70,11 +70,11 @@ class BidirectionalMonteCarlo:
     def __call__(
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
-        """Bound log p of as many simulated datapoints as ``x`` (B, D) has rows; its values do not count."""
+        """Bound log p of simulated rows, as many as ``x`` (B, D) has, that lack what it lacks (NaN)."""
         with torch.random.fork_rng(), own_parameters(), pyro.validation_enabled(False):
             torch.manual_seed(seed)
             drawn = simulate(model, x, **kwargs)
-            simulated = the_observed(drawn, x)
+            simulated = as_incomplete(the_observed(drawn, x), x)
             annealed = AnnealedModel.of(model, None, (simulated,), kwargs)
             if not annealed.flat.slots:
                 raise ValueError(

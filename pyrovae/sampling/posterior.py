@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.densities.missing import any_missing
 from pyrovae.programs import Program, latent_sites, own_parameters
 from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sources.seeds import generator_from
@@ -145,6 +146,11 @@ def the_observed(replicates: Replicates, x: Tensor) -> Tensor:
             f"like x it must observe one site, of the shape {tuple(x.shape)}"
         )
     return found[0]
+
+
+def as_incomplete(simulated: Tensor, x: Tensor) -> Tensor:
+    """Simulated data (B, D) that lack what ``x`` (B, D) lacks, which says nothing of the latents."""
+    return torch.where(x.isnan(), torch.nan, simulated) if any_missing(x) else simulated
 
 
 def _observed(model: Program, x: Tensor, kwargs: dict[str, Any]) -> list[str]:

@@ -77,3 +77,16 @@ def test_what_cannot_be_tested_is_refused():
     mixture = GaussianMixture(6, components=3)
     with pytest.raises(ValueError, match="no vector of numbers"):
         calibration(mixture, ExactPosterior(mixture), X.float())
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_rows_are_simulated_with_the_gaps_of_the_first(all_of_it):
+    model, x = pca(), X.clone()
+    x[:, 2:] = torch.nan
+
+    def guide(x, index=None, size=None):  # exact, or as narrow as complete rows would have it
+        exact = model.posterior(x if all_of_it else x.nan_to_num())
+        with data_plate(len(x), index, size):
+            pyro.sample("z", dist.MultivariateNormal(exact.loc, scale_tril=exact.scale_tril))
+
+    assert (calibration(model, guide, x).p_value > 1e-3) is all_of_it

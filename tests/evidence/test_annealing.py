@@ -132,3 +132,14 @@ def test_a_shared_latent_is_refused():
 
     with pytest.raises(ValueError, match="'loc' lies outside the plate 'data'"):
         AnnealedImportanceSampling()(model, None, torch.zeros(3))
+
+
+def test_bounds_of_incomplete_rows_are_those_of_what_is_there():
+    model = pca(2)
+    x = torch.zeros(4, 8, dtype=torch.float64)
+    x[:2, 3:] = torch.nan
+    found = BidirectionalMonteCarlo(temperatures=100)(model, None, x)
+    assert torch.equal(found.simulated.isnan(), x.isnan())
+    exact = model.exact_log_evidence(found.simulated).detach()
+    assert ((found.value - exact).abs() < 5 * found.standard_error).all()
+    assert ((found.upper - exact).abs() < 5 * found.upper_standard_error).all()
