@@ -37,6 +37,7 @@ class SVI:
     own parameters, whatever their names, and Pyro's global store is left alone. The arguments are attributes
     too: one that is assigned holds from the next step on.
 
+    As in Pyro, a step adds what one's own ``backward`` left in ``.grad``, and takes it away.
     Pyro validates values in steps that run the programs, not in those played back. Of these, one whose loss
     is not finite is not applied but taken in Python, which raises or goes on as ever. On an accelerator
     nobody waits for the loss: a compiled step with Adam then changes nothing, any other is applied.
@@ -124,7 +125,6 @@ class SVI:
         return {**vars(self), "_capture": None}
 
     def _renew(self, part: settings.Part) -> None:
-        """Put together anew what depends on a setting."""
         self._capture: Capture | None = None
         if part == "function":
             self._function = LossAndGradients(self.model, self.guide, self.loss, self.precision)

@@ -527,3 +527,18 @@ def test_a_model_that_takes_the_number_of_rows_must_count_them():
         quietly(model, guide, x, batch_size=10, epochs=1, optim=STILL)
     found = quietly(model, guide, x, batch_size=40, epochs=1, optim=STILL).train_bound
     assert found == pytest.approx(model.exact_log_evidence(x).mean().item(), rel=1e-10)
+
+
+def test_gradients_that_someone_left_are_no_part_of_a_fit():
+    def fitted(leave):
+        model = pca()
+        leave(model)
+        data, still = rows(20), {"epochs": 3, "optim": functools.partial(torch.optim.SGD, lr=0.1)}
+        quietly(model, ExactPosterior(model), data, on_epoch=lambda at: leave(model), **still)
+        return state_of(model)
+
+    def leave(model):
+        sum(p.sum() for p in model.parameters()).backward()
+
+    for one, other in zip(fitted(leave), fitted(lambda model: None), strict=True):
+        assert torch.equal(one, other)

@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import Trace_ELBO
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 from torch import nn
 
 from pyrovae import SVI, guides, models
@@ -211,3 +211,24 @@ def test_losses_are_those_of_pyro_before_the_step():
     assert svi.evaluate_loss(X) == pytest.approx(expected, rel=1e-5)
     torch.manual_seed(3)
     assert svi.step(X) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("level", ["eager", "traced"])
+@pytest.mark.parametrize("loss", [ELBO, TraceGraph_ELBO])
+def test_what_ones_own_backward_left_is_added_as_in_pyro(level, loss):
+    def penalised(kind, **options):
+        pyro.clear_param_store()
+        torch.manual_seed(0)
+        model, guide = (part.double() for part in vae())
+        svi = kind(model, guide, pyro.optim.SGD({"lr": 1e-3}), loss(), **options)
+        parameters = [*model.parameters(), *guide.parameters()]
+        for n, index in enumerate(BATCHES[:6]):
+            if n in (0, 3, 4):
+                (50.0 * sum(p.square().sum() for p in parameters)).backward()
+            torch.manual_seed(n)
+            svi.step(X[index].double(), index=index, size=N)
+        return [p.detach() for p in parameters]
+
+    stock, own = penalised(pyro.infer.SVI), penalised(SVI, level=level)
+    for one, other in zip(stock, own, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)

@@ -74,6 +74,7 @@ class Capture:
         self.programs = programs
         self.state = list({id(tensor): tensor for tensor in state}.values())
         self.changeable = [tensor for tensor in self.state if not tensor.requires_grad]
+        self._moving = [tensor for tensor in self.state if tensor.requires_grad and tensor.is_leaf]
         self.policy = policy
         self.places = places
         self.finish = finish
@@ -97,6 +98,8 @@ class Capture:
         around = enclosing()
         if around is not None:
             return self._inside(around, args, kwargs)
+        if self._gradients_left():
+            return self.in_python(args, kwargs)
         if self._last is not None:
             signature, state, latest = self._last
             tensors = signature.tensors(args, kwargs)
@@ -135,7 +138,7 @@ class Capture:
             return self._many(calls)
 
     def _many(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Tensor] | None:
-        if self._last is None or enclosing() is not None:
+        if self._last is None or enclosing() is not None or self._gradients_left():
             return None
         signature, state, latest = self._last
         found = [signature.tensors(args, kwargs) for args, kwargs in calls]
@@ -167,6 +170,14 @@ class Capture:
         return sum(
             played.compiled is not None for _, kinds in self._known for played in kinds.values()
         )
+
+    def _gradients_left(self) -> bool:
+        """Whether someone's own ``backward`` left what is to be added to the gradients of a step."""
+        if self.trains:
+            for tensor in self._moving:  # at every step: a generator would take twice as long
+                if tensor.grad is not None:
+                    return True
+        return False
 
     def _inside(self, around: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Run the function itself, for what surrounds this call; the next may be played again."""

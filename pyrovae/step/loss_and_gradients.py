@@ -7,7 +7,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceTailAdaptive_ELBO
 from torch import Tensor
 
 from pyrovae.programs import Program, modules_of, own_parameters
@@ -53,8 +53,9 @@ class LossAndGradients:
 
     @property
     def differentiable(self) -> bool:
-        """Whether the loss is a tensor that carries its gradient."""
-        return hasattr(self.loss, "differentiable_loss")
+        """Whether the loss is a tensor that carries its gradient; the tail-adaptive one is infinite."""
+        tail_adaptive = isinstance(self.loss, TraceTailAdaptive_ELBO)
+        return hasattr(self.loss, "differentiable_loss") and not tail_adaptive
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
         """Run the programs for the parameters known.
@@ -148,14 +149,20 @@ class LossAndGradients:
         taken = rows.leaves()
         found = iter(torch.autograd.grad(loss, [*moving, *taken], allow_unused=True))
         gradients = [
-            _hooked(leaf, next(found)) if leaf.requires_grad else None for leaf in self.leaves
+            _whole(leaf, next(found)) if leaf.requires_grad else None for leaf in self.leaves
         ]
         return [loss.detach(), *gradients, *rows.gradients(list(found))]
 
 
-def _hooked(leaf: Tensor, gradient: Tensor | None) -> Tensor | None:
-    """A gradient after the hooks that look for it in ``.grad`` once it is there, and may take it away."""
+def _whole(leaf: Tensor, gradient: Tensor | None) -> Tensor | None:
+    """A gradient with what lay in ``.grad``, which `Capture` plays no step beside.
+
+    Hooks that look for it in ``.grad`` once it is there may take it away.
+    """
+    left, leaf.grad = leaf.grad, None
     hooks: Any = leaf._post_accumulate_grad_hooks
+    if left is not None and bool(left.any()):  # stock SVI leaves zeros
+        gradient = left if gradient is None else gradient + left
     if not hooks or gradient is None:
         return gradient
     leaf.grad = gradient

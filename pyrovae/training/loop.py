@@ -90,6 +90,8 @@ class Trainer:
     def train(self, shown: FitProgress, interrupts: Interrupts) -> None:
         """What is left of a pass. Losses add up on the device, which is seldom waited for."""
         state = self.state
+        for tensor in state.named().values():
+            tensor.grad = None  # of someone's own `backward`, before the fit or after an epoch
         for index in state.batches:
             self.processes.say(interrupts, self.due)
             try:

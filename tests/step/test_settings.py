@@ -8,7 +8,7 @@ import warnings
 import pyro
 import pytest
 import torch
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 
 from pyrovae import SVI, guides, models
 from pyrovae.objectives import ELBO, IWAE
@@ -194,6 +194,10 @@ def test_a_copy_goes_on_as_the_original_does(copied, optim):
     [
         (RenyiELBO(alpha=0.5, num_particles=2), "pyrovae.objectives.Renyi in place of RenyiELBO"),
         (TraceGraph_ELBO(), "pyrovae.objectives.ELBO in place of TraceGraph_ELBO"),
+        (
+            TraceTailAdaptive_ELBO(num_particles=2, vectorize_particles=True),
+            "TraceTailAdaptive_ELBO computes no loss that can be differentiated",
+        ),
     ],
 )
 def test_the_line_for_a_loss_that_is_not_recorded_names_one_that_fits(loss, words):
