@@ -118,8 +118,7 @@ def flat_of(
     with torch.random.fork_rng():
         again = draws(model, args, kwargs, num_particles=1, layout=layout).sites
     for name, slot in flat.slots.items():
-        mask = run.sites[name]["mask"]
-        if integrated and mask is not None and not torch.as_tensor(mask).all():
+        if integrated and _is_masked(run.sites[name]):
             raise ValueError(
                 f"the latent site {name!r} is masked, and where it is, p(x, z) does not depend on it and has "
                 "no integral over it: use evidence.ImportanceSampling or evidence.AnnealedImportanceSampling"
@@ -134,6 +133,15 @@ def flat_of(
                 "or use evidence.ImportanceSampling"
             )
     return flat, run
+
+
+def _is_masked(site: Site) -> bool:
+    """Whether some of its log-probabilities are left out, by ``poutine.mask`` or by ``.mask`` of itself."""
+    masks, fn = [site["mask"]], site["fn"]
+    while fn is not None:
+        masks.append(getattr(fn, "_mask", None))
+        fn = getattr(fn, "base_dist", None)
+    return any(mask is not None and not torch.as_tensor(mask).all() for mask in masks)
 
 
 def _is_real(support: Any) -> bool:

@@ -147,14 +147,17 @@ def test_a_support_that_depends_on_another_latent_is_refused(name):
         make(name)(model, None, torch.tensor([0.0, 1.0, 3.0]))
 
 
+@pytest.mark.parametrize("by", ["poutine", "distribution"])
 @pytest.mark.parametrize("name", ["AnnealedImportanceSampling", "Quadrature", "UniformBox"])
-def test_masked_latents_are_not_integrated_over(name):
+def test_masked_latents_are_not_integrated_over(name, by):
     """Where nothing is observed, log p is 0; the integral over a latent that does not count was 3.1."""
+    mask = torch.tensor([True, False])
 
     def model(x):
-        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=torch.tensor([True, False])):
-            z = pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
-            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=mask if by == "poutine" else True):
+            normal = dist.Normal(torch.zeros(len(x)), 1.0)
+            z = pyro.sample("z", normal if by == "poutine" else normal.mask(mask))
+            pyro.sample("x", dist.Normal(z, 1.0).mask(mask), obs=x)
 
     if name == "AnnealedImportanceSampling":
         assert make(name)(model, None, torch.tensor([1.0, 2.0])).value[1] == 0
