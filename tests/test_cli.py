@@ -228,6 +228,7 @@ def test_the_list_names_every_part_with_its_options(capsys):
             assert re.search(rf"^  {name} +\S", shown, re.MULTILINE)
             for option in parts.options(kind, name):
                 assert f"--{kind}.{option}: " in shown
+    assert "An implementation of Renyi's alpha-divergence variational inference" in shown
 
 
 REFUSED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -51,13 +52,14 @@ def read_options(
 
 
 def first_sentence(part: Any) -> str:
-    """The first sentence of a docstring.
+    """The first sentence of a docstring, as it is read: without the markup of Sphinx.
 
     >>> first_sentence(first_sentence)
-    'The first sentence of a docstring.'
+    'The first sentence of a docstring, as it is read: without the markup of Sphinx.'
     """
     text = inspect.getdoc(part) or ""
-    paragraph = " ".join(text.partition("\n\n")[0].split())
+    lines = [line.strip().removeprefix("- ") for line in text.partition("\n\n")[0].splitlines()]
+    paragraph = re.sub(r":\w+:`~?\\?([^`]*)`", r"\1", " ".join(lines))
     head, dot, _ = paragraph.partition(". ")
     return head + dot.strip()
 
