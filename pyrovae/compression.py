@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.sites import find_layout
 
 BIT = math.log(2.0)
@@ -81,6 +82,7 @@ def code_length(
         >>> torch.allclose(code.net, -model.exact_log_evidence(x), atol=1e-5)
         True
     """
+    x = as_rows(x, model, guide)
     if num_particles < 1:
         raise ValueError(f"num_particles is {num_particles}: at least one is needed")
     layout = find_layout(model, guide, (x,), {})

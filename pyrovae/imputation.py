@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrovae.densities.incomplete import conditional_draw, conditional_mean
 from pyrovae.programs import Program, own_parameters
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.handlers import ParticlePlate
 from pyrovae.waist.reduction import reduce_traces
 from pyrovae.waist.sites import Layout, find_layout
@@ -60,6 +61,7 @@ def impute(
         >>> impute(model, ExactPosterior(model), x).isnan().any()
         tensor(False)
     """
+    x = as_rows(x, model, guide)
     mean = _Mean()
     for run in _runs(model, guide, x, num_particles, chunk_size, seed):
         mean.add(run.log_weights, conditional_mean(run.likelihood, x))
@@ -109,6 +111,7 @@ def impute_many(
         >>> impute_many(model, ExactPosterior(model), x, num_imputations=4).shape
         torch.Size([4, 1, 3])
     """
+    x = as_rows(x, model, guide)
     if num_imputations < 1:
         raise ValueError(f"num_imputations is {num_imputations}: at least one is needed")
     chosen = _Chosen(num_imputations)

@@ -125,6 +125,15 @@ def latent_sites(trace: poutine.Trace) -> dict[str, Any]:
     }
 
 
+def first_parameter(*programs: Program) -> Tensor | None:
+    """What says where the programs are and how precise: their first floating parameter."""
+    for module in modules_of(*programs):
+        for parameter in module.parameters():
+            if parameter.is_floating_point():
+                return parameter.detach()
+    return None
+
+
 def check(model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:
     """Run model and guide once and refuse them, in a sentence, if they do not fit together.
 

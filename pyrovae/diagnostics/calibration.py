@@ -18,6 +18,7 @@ from pyrovae.sampling.posterior import (
     simulate,
     the_observed,
 )
+from pyrovae.sampling.rows import as_rows
 
 BINS = 20
 
@@ -94,6 +95,7 @@ def calibration(
         >>> calibration(model, ExactPosterior(model), torch.zeros(1, 5)).p_value > 1e-3
         True
     """
+    x = as_rows(x, model, guide)
     if simulations < 5 * BINS or draws < BINS - 1:
         raise ValueError(
             f"simulations is {simulations} and draws {draws}: the tests need at least "

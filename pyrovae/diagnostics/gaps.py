@@ -15,6 +15,7 @@ from pyrovae.programs import ExactModel, Program
 from pyrovae.refit import fit_rows
 from pyrovae.sampling.elbo import elbo
 from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.rows import as_rows
 
 CHECK_PARTICLES = 200  # draws, the same at each look, that say whether fitting still helps
 ROUNDS = 10
@@ -144,6 +145,7 @@ def gaps(
         >>> sorted(found.means())
         ['amortization', 'approximation', 'inference']
     """
+    x = as_rows(x, model, guide)
     named = isinstance(guide, FamilyGuide)
     if family is None and not named:
         raise TypeError(

@@ -16,6 +16,7 @@ from pyrovae.arviz_bridge import inference_data
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.posterior import posterior_draws, replicate, rows_axis, simulate, the_observed
 from pyrovae.sampling.psis import k_hat
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import Values, density
 from pyrovae.waist.sites import Layout, find_layout
 
@@ -68,6 +69,7 @@ def to_inference_data(
         >>> dict(data.posterior["z"].sizes)
         {'chain': 4, 'draw': 10, 'row': 3, 'z_dim': 2}
     """
+    x = as_rows(x, model, guide)
     if chains < 1 or draws < 1:
         raise ValueError(f"chains is {chains} and draws {draws}: each must be at least 1")
     count = chains * draws

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sampling.posterior import rows_axis
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import Layout, find_layout
 
@@ -89,6 +90,7 @@ def information(
         >>> found.rate.shape, found.mutual_information <= math.log(20)
         (torch.Size([20]), True)
     """
+    x = as_rows(x, model, guide)
     layout = find_layout(model, guide, (x,), kwargs)
     if layout.enumerated:
         raise ValueError(

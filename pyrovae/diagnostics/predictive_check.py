@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program
 from pyrovae.sampling.posterior import posterior_draws, replicate, the_observed
+from pyrovae.sampling.rows import as_rows
 
 Statistic = Callable[[Tensor], Tensor]
 
@@ -104,6 +105,7 @@ def predictive_check(
         >>> check.p_values()["mean"]
         0.0
     """
+    x = as_rows(x, model, guide)
     chosen = dict(STATISTICS if statistics is None else statistics)
     values = posterior_draws(
         guide, x, model=model, num_particles=num_particles, seed=seed, **kwargs

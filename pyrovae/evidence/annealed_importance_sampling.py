@@ -13,6 +13,7 @@ from pyrovae.sampling.annealed_model import AnnealedModel
 from pyrovae.sampling.annealing import WARM_UP, anneal, check_counts, tune
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
+from pyrovae.sampling.rows import as_rows
 
 
 class AnnealedImportanceSampling:
@@ -74,6 +75,7 @@ class AnnealedImportanceSampling:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the draws are a function of ``seed``."""
+        x = as_rows(x, model, guide)
         start = guide if self.start == "guide" else None
         with torch.random.fork_rng(), own_parameters():
             torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from pyrovae.sampling.annealing import APART, WARM_UP, anneal, anneal_back, chec
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.posterior import as_incomplete, simulate, the_observed
+from pyrovae.sampling.rows import as_rows
 
 
 class BidirectionalMonteCarlo:
@@ -71,6 +72,7 @@ class BidirectionalMonteCarlo:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Bound log p of simulated rows, as many as ``x`` (B, D) has, that lack what it lacks (NaN)."""
+        x = as_rows(x, model, guide)
         with torch.random.fork_rng(), own_parameters(), pyro.validation_enabled(False):
             torch.manual_seed(seed)
             drawn = simulate(model, x, **kwargs)

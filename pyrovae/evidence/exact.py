@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyrovae.programs import ExactModel, Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import find_layout
 
@@ -38,6 +39,7 @@ class Exact:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Log p(x) of each row of ``x`` (B, D), with standard error 0."""
+        x = as_rows(x, model, guide)
         if isinstance(model, ExactModel):
             value = model.exact_log_evidence(x).double()
         else:

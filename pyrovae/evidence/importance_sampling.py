@@ -10,6 +10,7 @@ from pyrovae.programs import Program
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import score
+from pyrovae.sampling.rows import as_rows
 
 
 class ImportanceSampling:
@@ -58,6 +59,7 @@ class ImportanceSampling:
         self, model: Program, guide: Program, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the draws are a function of ``seed``."""
+        x = as_rows(x, model, guide)
         total = LogMoments(keep=self.keep)
         score(
             model,

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyrovae.programs import Program
 from pyrovae.sampling.evidence_result import Curve, Evidence
 from pyrovae.sampling.particle_blocks import score
+from pyrovae.sampling.rows import as_rows
 from pyrovae.surrogates.bounds import log_mean_exp
 
 
@@ -69,6 +70,7 @@ class ImportanceWeightedBound:
         self, model: Program, guide: Program, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate the bound of each row of ``x`` (B, D); the draws are a function of ``seed``."""
+        x = as_rows(x, model, guide)
         drawn: list[Tensor] = []
         total = self.num_particles * self.repeats
         score(

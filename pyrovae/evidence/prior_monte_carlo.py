@@ -11,6 +11,7 @@ from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import as_checked, blocks
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import draws
 from pyrovae.waist.sites import find_layout
 
@@ -50,6 +51,7 @@ class PriorMonteCarlo:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Estimate log p(x) of each row of ``x`` (B, D); the guide is not used."""
+        x = as_rows(x, model, guide)
         layout = find_layout(model, None, (x,), kwargs)
         total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae.programs import Program, own_parameters
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.flat import Flat, flat_of
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import density, draws
 from pyrovae.waist.sites import Layout, find_layout
 
@@ -65,6 +66,7 @@ class Quadrature:
         self, model: Program, guide: Program | None, x: Tensor, *, seed: int = 0, **kwargs: Any
     ) -> Evidence:
         """Integrate p(x, z) over z for each row of ``x`` (B, D); the guide is not used."""
+        x = as_rows(x, model, guide)
         layout = find_layout(model, None, (x,), kwargs)
         with torch.random.fork_rng(), own_parameters():
             torch.manual_seed(seed)

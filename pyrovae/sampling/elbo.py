@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program
 from pyrovae.sampling.particle_blocks import score
+from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.sites import find_layout
 
 
@@ -36,6 +37,7 @@ def elbo(
         >>> torch.allclose(bound, model.exact_log_evidence(x)), float(error.max()) < 1e-9
         (True, True)
     """
+    x = as_rows(x, model, guide)
     sums: list[Tensor] = []
     squares: list[Tensor] = []
 

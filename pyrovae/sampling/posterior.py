@@ -12,6 +12,7 @@ from torch import Tensor
 from pyrovae.densities.missing import any_missing
 from pyrovae.programs import Program, latent_sites, own_parameters
 from pyrovae.sampling.particle_blocks import blocks
+from pyrovae.sampling.rows import as_rows
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import Values, draws
 from pyrovae.waist.sites import Layout, find_layout, sites_of
@@ -50,6 +51,7 @@ def posterior_draws(
         >>> posterior_draws(Amortized(5, 2), torch.zeros(3, 5), num_particles=7)["z"].shape
         torch.Size([7, 3, 2])
     """
+    x = as_rows(x, guide, model)
     first, second = (guide, None) if model is None else (model, guide)
     layout = replace(find_layout(first, second, (x,), kwargs, whole=True), enumerated=False)
     found: dict[str, list[Tensor]] = {}

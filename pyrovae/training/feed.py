@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyrovae.densities.missing import any_missing
-from pyrovae.programs import Program, RowGuide, check, modules_of
+from pyrovae.programs import Program, RowGuide, check, first_parameter, modules_of
 from pyrovae.sources.dataset import DataSet
 from pyrovae.sources.seeds import generator_from
 from pyrovae.sources.tables import check_rows, real_numbers
@@ -100,7 +100,7 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         TypeError: ``validation`` beside a `DataSet`, or a guide that takes ``index`` where the model
             does not.
     """
-    like = _first_parameter(model, guide)
+    like = first_parameter(model, guide)
     if like is None:
         like = torch.empty(0)
         if isinstance(data, Tensor) and data.is_floating_point():
@@ -212,15 +212,6 @@ def _incomplete(rows: Tensor) -> Tensor | None:
     if not isinstance(rows, Tensor) or not rows.is_floating_point() or not any_missing(rows):
         return None
     return rows.isnan().any(1).cpu()
-
-
-def _first_parameter(*programs: Program) -> Tensor | None:
-    """What says where the programs are and how precise: their first floating parameter."""
-    for module in modules_of(*programs):
-        for parameter in module.parameters():
-            if parameter.is_floating_point():
-                return parameter.detach()
-    return None
 
 
 def _on(device: torch.device, generator: torch.Generator) -> torch.Generator:
