@@ -104,6 +104,7 @@ def fit(words: Sequence[str]) -> int:
     from pyrovae.commands.stopping import fit_stopped, status_after
     from pyrovae.experiment import configuration, run
     from pyrovae.records import OutputFolder
+    from pyrovae.running.finished import finished
     from pyrovae.training.resume import Keeping
 
     connect()
@@ -118,7 +119,7 @@ def fit(words: Sequence[str]) -> int:
             return 0
         output = OutputFolder.claim if rank() == 0 else OutputFolder
         folder = output(Path(other.output)).run(config.run_name)
-        record = folder.finished(config.to_yaml())
+        record = finished(folder, config)
         other.goes_on = processes() == 1 and folder.stopped(config.to_yaml())
         if other.goes_on and record is None:
             _say(f"This very run was stopped before, and goes on: {folder.path}")

@@ -18,6 +18,7 @@ from pyrovae.registry.parts import build
 from pyrovae.registry.plain import whole_number
 from pyrovae.running.config import Config, Part
 from pyrovae.running.evaluation import Evaluation, evaluate
+from pyrovae.running.finished import other_rows, rows_of_ones_own
 from pyrovae.running.pictures import pictures
 from pyrovae.running.run_record import failure, label, success
 from pyrovae.running.turns import held, keep, restore
@@ -178,9 +179,15 @@ def load(folder: RunFolder, config: Config | None = None) -> Experiment:
         config: what else it shall do, such as another estimator; by default what it was told.
 
     Raises:
-        ValueError: the folder holds no finished run, or its files do not belong together.
+        ValueError: the folder holds no finished run, its files do not belong together, or the data
+            are others.
     """
     experiment = Experiment.build(configuration(folder) if config is None else config)
+    if other_rows(folder.record(), experiment.config, experiment.data):
+        raise ValueError(
+            f"{experiment.config.data.name} has other rows than when {folder.path} was run: put the old data "
+            "back, or fit again"
+        )
     restore(folder, len(experiment.data.train), model=experiment.model, guide=experiment.guide)
     for program in (experiment.model, experiment.guide):
         program.eval()
@@ -221,7 +228,7 @@ def _carry_out(
     record = success(
         config,
         name,
-        experiment.data.describe(),
+        experiment.data.describe() | rows_of_ones_own(config, experiment.data),
         history,
         evaluation.summary(),
         train_seconds=max(trained - began, float(history.seconds[-1])),

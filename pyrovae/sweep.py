@@ -28,6 +28,7 @@ from pyrovae.records import OutputFolder, Record, RunFolder
 from pyrovae.registry.notes import Notes
 from pyrovae.registry.plain import whole_number
 from pyrovae.running.config import Config
+from pyrovae.running.finished import finished as still_finished
 from pyrovae.running.run_record import failure
 from pyrovae.storage.folder_lock import FolderInUseError, FolderLock
 from pyrovae.training.resume import Keeping, ResumeError
@@ -96,7 +97,7 @@ def compare(
 def finished(config: Config, output: OutputFolder) -> Record | None:
     """The record of this very configuration, if it was run to its end in that folder and can be read."""
     with suppress(ValueError):
-        return output.run(config.run_name).finished(config.to_yaml())
+        return still_finished(output.run(config.run_name), config)
     return None
 
 
@@ -143,7 +144,7 @@ def _begin_or_go_on(config: Config, folder: RunFolder) -> Record:
 
     Or the record that there is: a cluster repeats a run whose worker died before its record was fetched.
     """
-    if (record := folder.finished(config.to_yaml())) is not None:
+    if (record := still_finished(folder, config)) is not None:
         return record
     if folder.stopped(config.to_yaml()):
         try:

@@ -385,3 +385,41 @@ def test_ctrl_c_while_packages_are_imported_is_an_end_like_any_other():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, "Traceback" in done.stderr) == (130, False)
     assert "Stopped." in done.stderr
+
+
+OWN_DATA = """
+import numpy as np
+from pyrovae.data import Array
+
+
+class Trees(Array):
+    def __init__(self) -> None:
+        Array.__init__(self, np.load("trees.npy"))
+"""
+
+
+def test_a_finished_run_does_not_answer_for_other_rows_of_a_class_of_ones_own(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "own_trees.py"
+    source.write_text(OWN_DATA)
+    words = ["fit", "--data=own_trees.Trees", "--model=ProbabilisticPCA", "--guide=ExactPosterior"]
+    words += ["--fit.epochs=1", "--quiet", "--output=out"]
+
+    def said(seed):
+        np.save("trees.npy", np.random.default_rng(seed).normal(size=(40, 3)))
+        assert main(words) == 0
+        return capsys.readouterr().err
+
+    assert "finished before" not in said(1)
+    assert "finished before" in said(1)
+    assert "own_trees.Trees has other rows" in said(2)
+    assert "finished before" in said(2)
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    os.utime(source, (2e9, 2e9))
+    assert "own_trees.py is newer than the run" in said(2)
+    np.save("trees.npy", np.zeros((40, 3)))
+    assert main(["evaluate", str(run), "--diagnose=none"]) == 2
+    assert "has other rows than when" in capsys.readouterr().err
