@@ -57,7 +57,7 @@ class OwnBatches:
         self.rows = rows
         self.group = group
         self.seed = seed
-        self.size = -(-rows // batch_size)  # steps in a pass
+        self._steps = self.size = -(-rows // batch_size)  # in a pass, and in the present one
         self.batch_size = -(-rows // self.size)
         self.epoch = 0
         self.position = 0  # steps of this pass already handed out
@@ -65,7 +65,7 @@ class OwnBatches:
         self.share = 1.0  # of the batch last handed out that is this process's
 
     def __len__(self) -> int:
-        """Steps in a pass."""
+        """Steps in the present pass: one that was begun with batches of another size ends with them."""
         return self.size
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -80,7 +80,7 @@ class OwnBatches:
             at, self.position = self.position - done, self.position + 1
             self.share = len(own[at]) / (least + (at < more))
             yield own[at] - start if len(own[at]) else torch.zeros(1, dtype=torch.int64)
-        self.epoch, self.position, self.legs = self.epoch + 1, 0, []
+        self.epoch, self.position, self.legs, self.size = self.epoch + 1, 0, [], self._steps
 
     def generator(self) -> torch.Generator:
         """A generator for the noise of the batch last handed out."""
@@ -105,10 +105,15 @@ class OwnBatches:
         ends = [leg[1] for leg in legs if _is_leg(leg)] if isinstance(legs, list) else []
         if len(ends) < len(legs) or type(ranks) is not int or not 0 <= ranks <= self.rows:
             raise ValueError("the saved position in the data is not one: its legs are not legs")
-        if [*ends, position] != sorted([*ends, position]) or position > self.size:
+        size = state.get("size") if "legs" in state and position else self._steps
+        if type(size) is not int or not 0 < size <= self.rows:
+            raise ValueError(
+                f"the saved position in the data is not one: its pass has {size} steps"
+            )
+        if [*ends, position] != sorted([*ends, position]) or position > size:
             raise ValueError("the saved position in the data lies behind its end")
         self.seed, self.epoch, self.position = whole.seed, whole.epoch, position
-        self.legs = [list(leg) for leg in legs]
+        self.size, self.legs = size, [list(leg) for leg in legs]
         if ranks != self.group.ranks and position > (ends[-1] if ends else 0):
             self.legs.append([ranks, position])
 

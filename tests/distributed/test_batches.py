@@ -33,6 +33,19 @@ def test_a_pass_taken_up_by_other_numbers_of_processes_leaves_out_no_row(first):
     assert sorted(one + two + three + four) == list(range(103))
 
 
+@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_pass_begun_with_batches_of_another_size_leaves_out_no_row(size, ranks):
+    one, state = leg(2, None, 4)
+    two, after = leg(ranks, state, 7, batch_size=size)
+    assert sorted(one + two) == list(range(103))
+    begun = OwnBatches(103, size, Group(0, ranks))
+    begun.load_state_dict(after)
+    for _ in begun:
+        pass
+    assert len(begun) == -(-103 // size)
+
+
 def test_a_pass_begun_by_one_process_alone_is_gone_on_with():
     alone = Batches(103, 10, seed=5)
     one = [number for _, index in zip(range(3), alone) for number in index.tolist()]
