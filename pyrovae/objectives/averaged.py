@@ -97,10 +97,11 @@ class Averaged(Objective):
         self, model: Program, guide: Program, *args: Any, **kwargs: Any
     ) -> Tensor:
         """Minus the mean of the bounds, in nats, as a tensor that carries the mean gradient."""
-        losses = [
-            self.inner.differentiable_loss(model, guide, *args, **kwargs)
-            for _ in range(self.repeats)
-        ]
+        before = {name: tensor.clone() for name, tensor in self.inner.state().items()}
+        losses = []
+        for _ in range(self.repeats):
+            self.inner.load_state(before)  # all of them are one step of a warm-up
+            losses.append(self.inner.differentiable_loss(model, guide, *args, **kwargs))
         return torch.stack(losses).mean()
 
     def state(self) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from pyrovae.objectives import (
     TVO,
     VRIWAE,
     Averaged,
+    Beta,
     FreeBits,
     Renyi,
     WakeSleep,
@@ -310,3 +311,10 @@ def test_a_prior_over_the_weights_of_a_mixture():
     expected = likelihood(grid).mean()  # the guide is the prior, and classes are summed out exactly
     assert abs(values.mean() - expected) < 5 * values.std() / 20 + 1e-3
     assert values.mean() < exact
+
+
+def test_several_evaluations_are_one_step_of_a_warm_up():
+    programs, beta = Exact(), Beta(warm_up=4)
+    for step in range(1, 4):
+        Averaged(objective=beta, repeats=3).differentiable_loss(programs.model, programs.guide)
+        assert beta.steps == step
