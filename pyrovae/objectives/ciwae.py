@@ -78,6 +78,8 @@ class CIWAE(Objective):
 
     def bound(self, log_weights: Tensor) -> Tensor:
         """Mean and log-mean-exp over particles, mixed: (K, ...) -> (...), in nats."""
+        if self.beta == 0:  # 0 times the log-weight of what is impossible is no number
+            return log_mean_exp(log_weights)
         return self.beta * log_weights.mean(0) + (1.0 - self.beta) * log_mean_exp(log_weights)
 
     def coefficients(self, log_weights: Tensor) -> Tensor:

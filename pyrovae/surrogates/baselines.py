@@ -71,7 +71,9 @@ def learning_signal(
     """
     value = bound(log_weights)
     if baseline == "leave_one_out" and len(log_weights) > 1:
-        return value - bound(leave_one_out(log_weights))
+        others = bound(leave_one_out(log_weights))
+        # Where no other particle is possible there is no baseline: 0 does not depend on this one either.
+        return value - others.masked_fill(~others.isfinite(), 0.0)
     if baseline == "none":
         return value.expand(log_weights.shape)
     signal = value - average.value().to(value.dtype)

@@ -43,9 +43,9 @@ def renyi_bound(log_weights: Tensor, alpha: float) -> Tensor:
         return log_weights.amax(0)
     power = 1.0 - alpha
     if abs(power) < 3e-3:
-        # The quotient of two small numbers; around the mean neither of them loses its digits.
-        mean = log_weights.mean(0)
-        return mean + (power * (log_weights - mean)).expm1().mean(0).log1p() / power
+        # The quotient of two small numbers; around one end neither loses its digits nor grows too large.
+        end = (log_weights.amax(0) if power > 0 else log_weights.amin(0)).detach()
+        return end + (power * (log_weights - end)).expm1().mean(0).log1p() / power
     return log_mean_exp(power * log_weights) / power
 
 
@@ -116,7 +116,10 @@ def leave_one_out(log_weights: Tensor) -> Tensor:
     The first dimension is the particles of a set, the second says which one was replaced.
     """
     num_particles = len(log_weights)
-    others = (log_weights.sum(0) - log_weights) / (num_particles - 1)
+    impossible = log_weights.isneginf()
+    finite = log_weights.masked_fill(impossible, 0.0)
+    others = (finite.sum(0) - finite) / (num_particles - 1)
+    others = others.masked_fill(impossible.sum(0) > impossible.long(), -math.inf)
     eye = torch.eye(num_particles, dtype=torch.bool, device=log_weights.device)
     eye = eye.reshape(eye.shape + (1,) * (log_weights.dim() - 1))
     return torch.where(eye, others.unsqueeze(0), log_weights.unsqueeze(1))
