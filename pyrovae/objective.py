@@ -33,7 +33,7 @@ from torch import Tensor
 from pyrovae.log_weights import Draws, run_particles, stack_particles
 from pyrovae.programs import Program
 from pyrovae.surrogates import gradients, weighing
-from pyrovae.surrogates.baselines import Baseline, MovingAverage
+from pyrovae.surrogates.baselines import Baseline, MovingAverage, learning_signal
 from pyrovae.waist.particles import Detail, Particles
 from pyrovae.waist.sites import Layout, find_layout
 
@@ -52,7 +52,6 @@ class Objective(ELBO):
 
     linear: bool = False
     temperable: bool = True  # whether `objectives.Beta` can weigh prior and guide
-    scored: bool = True  # whether draws without a gradient get the score function
     detail: Detail = "none"
     allowed_gradients: tuple[str, ...] = get_args(Gradient)
     unwatched = ("_known",)  # found anew for other programs: no reason to record a step again
@@ -112,6 +111,11 @@ class Objective(ELBO):
         if self.gradient == "score":
             return "values"
         return "graph" if self.gradient == "pathwise" else "ports"
+
+    def signal(self, particles: Particles) -> Tensor:
+        """What the score of each draw without a gradient is multiplied by, (K, B)."""
+        reduced = self.reduced(particles).detach()
+        return learning_signal(self.guide_bound, reduced, self.baseline, self.average)
 
     def weights(self, particles: Particles) -> weighing.Weights | None:
         """What the terms of the particles weigh in the gradient; None to differentiate the target."""

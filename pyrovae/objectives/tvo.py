@@ -110,11 +110,6 @@ class TVO(Objective):
         return thermodynamic_coefficients(log_weights, self.temperatures(log_weights))[1]
 
     @property
-    def scored(self) -> bool:  # type: ignore[override]
-        """The covariance takes the place of the score function."""
-        return self.gradient != "covariance"
-
-    @property
     def temperable(self) -> bool:  # type: ignore[override]
         """The covariance is that of untempered weights."""
         return self.gradient != "covariance"
@@ -133,6 +128,13 @@ class TVO(Objective):
         weighing.refuse_outside(self, particles)
         partition = self.temperatures(particles.log_joint)
         log_weights = particles.log_weights.detach()
-        single, _, score = thermodynamic_coefficients(log_weights, partition)
+        single, _, _ = thermodynamic_coefficients(log_weights, partition)
         model = weighing.spread(self, particles, single)
-        return weighing.Weights(model, density=score - model)
+        return weighing.Weights(model, density=-model)
+
+    def signal(self, particles: Particles) -> Tensor:
+        """For the covariance, its own weight of the score of each draw, (K, B)."""
+        if self.gradient != "covariance":
+            return super().signal(particles)
+        log_weights = particles.log_weights.detach()
+        return thermodynamic_coefficients(log_weights, self.temperatures(log_weights))[2]

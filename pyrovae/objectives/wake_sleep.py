@@ -62,7 +62,6 @@ class WakeSleep(Objective):
     """
 
     allowed_gradients = ("wake",)
-    scored = False
     temperable = False
 
     def __init__(
@@ -101,12 +100,18 @@ class WakeSleep(Objective):
     def surrogate(self, particles: Particles) -> Tensor:
         """The weighted log p and log q of the wake phases, as a scalar."""
         weighing.refuse_outside(self, particles)
+        if particles.made:
+            raise ValueError(
+                f"the guide's site {particles.made[0]!r} is made of other draws with parameters of its own, "
+                "and WakeSleep fits log q at given values of a site: draw it from a distribution that has "
+                "them, or use objectives.IWAE"
+            )
         terms = particles.log_terms.detach()
         weights = terms.flatten(end_dim=-2).softmax(0).reshape(terms.shape)
         log_guide = particles.log_guide
         if particles.log_enumerated is not None:
             log_guide = log_guide + particles.log_enumerated
-        total = (weights * (particles.log_joint + self.insomnia * log_guide)).sum()
+        total = weighing.weighed(weights, particles.log_joint + self.insomnia * log_guide)
         return total * particles.scale + particles.log_model_outside
 
     def differentiable_loss(

@@ -10,7 +10,8 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.programs import Program, RowGuide, own_parameters
-from pyrovae.waist.sites import Layout, log_prob_of, sample_sites
+from pyrovae.waist.sites import Layout, sample_sites
+from pyrovae.waist.terms import log_prob_of
 
 
 def dream(
@@ -48,8 +49,14 @@ def dream(
         latents = {name: site["value"] for name, site in sites.items() if name not in seen}
         held = poutine.condition(guide, data=latents)
         trace = poutine.trace(held).get_trace(*dreamt_args, **dreamt_kwargs)
+    for name, site in sample_sites(trace).items():
+        if name not in latents and not site["is_observed"]:
+            raise ValueError(
+                f"the guide makes its latents of a site {name!r} that a dream has no value for: use "
+                "insomnia=1, or a guide that draws the latents themselves"
+            )
     terms = [
-        layout.per_datapoint(log_prob_of(name, site, plate=layout.plates, linear=False))
+        layout.per_datapoint(log_prob_of(name, site, plates=layout.plates, linear=False))
         for name, site in sample_sites(trace).items()
         if layout.encloses(site)
     ]

@@ -13,6 +13,9 @@ expression of the first kind with the same expectation, so that the weights of t
 the normalised weight, for the Renyi bound
 :math:`\alpha \tilde w_k + (1 - \alpha) \tilde w_k^2`.
 
+A site made of earlier draws (a ``Delta`` with a log-density, as in Pyro's ``AutoStructured``) has no score:
+the parameters that it is made with get the plain gradient under every name.
+
 Draws that carry no gradient get the score function, :math:`(F - b_k) \, \partial \log q(z_k)`, with a
 baseline :math:`b_k` that does not depend on them. What a guide enumerates needs neither: its
 probabilities are differentiated as they stand.
@@ -25,8 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyrovae.surrogates.baselines import learning_signal
-from pyrovae.surrogates.weighing import Weights
+from pyrovae.surrogates.weighing import Weights, weighed
 from pyrovae.waist.handlers import Draw
 from pyrovae.waist.particles import Particles
 
@@ -52,33 +54,38 @@ def cut_surrogate(
     The draws were cut from the guide, so that a gradient by a leaf is the partial derivative through
     that draw alone; `reattach` carries it back to the guide's parameters.
     """
-    exact = enumerated_part(objective, particles, weights.model)
-    local: Any = (weights.model * particles.log_joint).sum() + exact
+    # What all datapoints share, and what draws are made with, are parameters to a bound: plain paths.
+    plain = weights.model if weights.shared is None else weights.shared
+    exact = enumerated_part(objective, particles, plain)
+    local: Any = weighed(weights.model, particles.log_joint) + exact
     direct = particles.log_model_outside
     if weights.density is not None:
-        local = local + particles.power * (weights.density * particles.log_guide).sum()
+        local = local + particles.power * weighed(weights.density, particles.log_guide)
         direct = direct - particles.log_guide_outside
+    elif particles.log_points is not None:
+        local = local - particles.power * weighed(plain, particles.log_points)
+    if weights.density is None:
+        direct = direct - particles.log_points_outside
     total: Tensor = local * particles.scale + direct + score
     drawn = particles.log_joint - particles.power * particles.log_guide
 
     def along(path: Tensor) -> Tensor:
-        terms = (path * drawn).sum() + enumerated_part(objective, particles, path)
+        terms = weighed(path, drawn) + enumerated_part(objective, particles, path)
         return terms * particles.scale + score
 
     draws = list(particles.draws.values())
     inside = [draw for draw in draws if draw.inside]
+    noisy = [draw for draw in inside if not draw.point]
     if weights.path is not None and inside and inside[0].ported:
         # Weights of the path vanish where those of the model do, and their ratio with them.
         inside[0].share = torch.where(weights.model == 0, 0.0, weights.path / weights.model)
-        own = -particles.power * (weights.path * particles.log_guide).sum() * particles.scale
+        own = -particles.power * weighed(weights.path, particles.log_guide) * particles.scale
         total = total + reattach(inside, own + score, inside)
-    elif weights.path is not None and inside:
-        total = total + reattach(inside, along(weights.path), inside)
-    if len(inside) < len(draws):
-        # What all datapoints share is a parameter to the bound of each: its path is the plain one.
-        plain = weights.model if weights.shared is None else weights.shared
-        outside = [draw for draw in draws if not draw.inside]
-        total = total + reattach(draws, along(plain) + particles.log_outside, outside)
+    elif weights.path is not None and noisy:
+        total = total + reattach(inside, along(weights.path), noisy)
+    if len(noisy) < len(draws):
+        others = [draw for draw in draws if draw.point or not draw.inside]
+        total = total + reattach(draws, along(plain) + particles.log_outside, others)
     return total
 
 
@@ -92,7 +99,10 @@ def enumerated_part(objective: Objective, particles: Particles, weights: Tensor)
         if not isinstance(particles.power, Tensor) and particles.power == 1.0:
             return 0.0
         return (1.0 - particles.power) * (weights * own).sum()
+    impossible = own.isneginf()
+    own = own.masked_fill(impossible, 0.0)
     terms = particles.log_joint - particles.power * (particles.log_guide + own)
+    terms = terms.masked_fill(impossible, 0.0)
     ratio = (own - own.detach()).exp()  # 1, with the gradient of the probability over itself
     return (weights * (ratio * terms.detach() - particles.power * own)).sum()
 
@@ -134,16 +144,13 @@ def score_surrogate(objective: Objective, particles: Particles) -> Tensor | floa
     """A scalar whose gradient is the score-function part, for draws that carry no gradient."""
     result: Tensor | float = 0.0
     log_score = particles.log_score
-    if log_score is not None and log_score.requires_grad and objective.scored:
-        reduced = objective.reduced(particles).detach()
-        signal = learning_signal(
-            objective.guide_bound, reduced, objective.baseline, objective.average
-        )
+    if log_score is not None and log_score.requires_grad:
+        signal = objective.signal(particles)
         result = (signal * log_score).sum() * particles.scale
     outside = particles.log_score_outside
     if outside is not None and outside.requires_grad:
-        value = objective.value(particles).detach()
-        signal = value
+        local = objective.guide_bound(objective.reduced(particles)).sum() * particles.scale
+        signal = value = (local + particles.log_outside).detach()
         if objective.baseline != "none":
             signal = value - objective.average_outside.value().to(value.dtype)
             objective.average_outside.update(value)

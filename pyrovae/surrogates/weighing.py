@@ -34,6 +34,11 @@ class Weights:
     shared: Tensor | None = None
 
 
+def weighed(weights: Tensor, terms: Tensor) -> Tensor:
+    """The sum of weights times terms, a scalar; a weight of 0 leaves out a term that is infinite."""
+    return torch.where(weights == 0, 0.0, weights * terms).sum()
+
+
 def coefficients(bound: Bound, log_weights: Tensor) -> Tensor:
     """Derivative of the summed bound by each log-weight, (K, B), by automatic differentiation."""
     with torch.enable_grad():

@@ -10,7 +10,8 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from pyrovae.waist.sites import Layout, Site, scale_beside
+from pyrovae.waist.sites import Layout, Site
+from pyrovae.waist.terms import scale_beside
 
 
 def divergences(
@@ -87,10 +88,11 @@ def _plain(site: Site, layout: Layout) -> bool:
 
 def _log_prob(distribution: Any, site: Site, event: int, layout: Layout) -> Tensor:
     log_prob: Tensor = distribution.log_prob(site["value"])
-    mask = site["mask"]
-    if isinstance(mask, Tensor):
-        mask = mask.reshape(mask.shape + (1,) * event)
-    return scale_and_mask(log_prob, scale_beside(site, layout.plates), mask)
+    mask, scale = (
+        each.reshape(each.shape + (1,) * event) if isinstance(each, Tensor) else each
+        for each in (site["mask"], scale_beside(site, layout.plates))
+    )
+    return scale_and_mask(log_prob, scale, mask)
 
 
 def _reduce(term: Tensor, event: int, layout: Layout, shape: torch.Size) -> Tensor:

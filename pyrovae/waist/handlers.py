@@ -13,6 +13,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.waist.sites import PARTICLES, Layout
+from pyrovae.waist.terms import is_point
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Draw:
         leaf: the same numbers, cut off.
         inside: whether it is inside the data plate.
         event_dim: how many dimensions on the right are those of one draw.
+        point: whether it is made of earlier draws and of parameters, without noise of its own.
         ported: whether the model was given the value itself, by `through_port`.
         share: what the gradient that comes from the model is multiplied by at the port, (K, B).
     """
@@ -32,6 +34,7 @@ class Draw:
     leaf: Tensor
     inside: bool
     event_dim: int
+    point: bool = False
     ported: bool = False
     share: Tensor | None = None
 
@@ -56,7 +59,8 @@ class ParticlePlate(Messenger):
 class Cut(Messenger):
     """Hands a leaf downstream in place of every reparameterised draw, and keeps both.
 
-    With ``detach`` the draws carry no gradient at all, and nothing is kept.
+    With ``detach`` the draws carry no gradient at all, and nothing is kept; what is made of draws without
+    noise of its own goes on depending on the parameters that it is made with.
     """
 
     def __init__(self, layout: Layout, *, detach: bool) -> None:
@@ -69,13 +73,14 @@ class Cut(Messenger):
         value = msg["value"]
         if msg["is_observed"] or not value.requires_grad:
             return
-        if self.detach:
-            msg["value"] = value.detach()
-        else:
+        point = is_point(msg["fn"])
+        if not self.detach:
             leaf = value.detach().requires_grad_()
             inside = self.layout.encloses(msg)
-            self.draws[msg["name"]] = Draw(value, leaf, inside, msg["fn"].event_dim)
+            self.draws[msg["name"]] = Draw(value, leaf, inside, msg["fn"].event_dim, point)
             msg["value"] = leaf
+        elif not point:
+            msg["value"] = value.detach()
 
 
 class DrawnOnce(Messenger):
@@ -115,7 +120,7 @@ def through_port(trace: Trace, draws: dict[str, Draw], layout: Layout) -> Trace:
     if len(draws) != 1 or len(layout.dims) > 1 or enumerated:
         return trace
     ((name, draw),) = draws.items()
-    if not draw.inside:
+    if not draw.inside or draw.point:
         return trace
     kept = [dim in layout.dims for dim in range(-layout.nesting, 0)]
 

@@ -16,8 +16,8 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.programs import Program
-from pyrovae.waist.enumeration import enumerated_in_model, sum_out
-from pyrovae.waist.sites import PARTICLES, Layout, Site, log_prob_of
+from pyrovae.waist.enumeration import Factor, enumerated_in_model, factor_of, sum_out
+from pyrovae.waist.sites import PARTICLES, Layout, Site
 
 Values = dict[str, Tensor]
 
@@ -189,24 +189,23 @@ def reduce_density(sites: dict[str, Site], latent: set[str], layout: Layout) -> 
         )
     enumerated = enumerated_in_model(sites, dict.fromkeys(latent))
     summed = {site["name"] for site in enumerated}
-    log_probs = {
-        name: log_prob_of(name, site, plate=layout.plates, linear=False)
-        for name, site in sites.items()
+    factors = {
+        name: factor_of(site, enumerated, layout, linear=False) for name, site in sites.items()
     }
-    joint = _total(log_probs, sites, enumerated, layout)
+    joint = _total(factors, sites, enumerated, layout)
     if not latent:
         return Density(torch.zeros_like(joint), joint)
     if len(latent | summed) == len(sites):
         return Density(joint, joint)
-    hidden = {name: log_probs[name] for name in log_probs if name in latent | summed}
+    hidden = {name: factors[name] for name in factors if name in latent | summed}
     prior = _total(hidden, sites, enumerated, layout)
     return Density(*torch.broadcast_tensors(prior, joint))
 
 
 def _total(
-    log_probs: dict[str, Tensor], sites: dict[str, Site], enumerated: list[Site], layout: Layout
+    factors: dict[str, Factor], sites: dict[str, Site], enumerated: list[Site], layout: Layout
 ) -> Tensor:
     if enumerated:
-        return sum_out(log_probs, sites, enumerated, layout)
-    terms = [layout.per_datapoint(term) for term in log_probs.values()]
+        return sum_out(factors, sites, enumerated, layout)
+    terms = [layout.per_datapoint(factor.log_prob) for factor in factors.values()]
     return sum(terms[1:], terms[0])

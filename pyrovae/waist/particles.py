@@ -21,8 +21,11 @@ class Particles:
         log_joint: (..., K, B), log p(x, z) with the model's enumerated sites summed out. The leading
             dimensions are those of sites that the guide enumerates; there are none without them.
         log_guide: (..., K, B), log q(z | x) of the sites that the guide draws.
-        log_enumerated: (..., K, B), log q(y | x) of the sites that the guide enumerates, or None.
-        log_score: (..., K, B), the part of ``log_guide`` whose draws carry no gradient, or None.
+        log_enumerated: (..., K, B), log q(y | x) of the sites that the guide enumerates, or None; what masks
+            and scales leave out of its cost is in ``log_joint`` and ``log_prior``.
+        log_score: (K, B), log q that the draws without a gradient were made from, or None: without masks
+            and scales, and once for each draw, whatever is enumerated.
+        log_points: (..., K, B), the part of ``log_guide`` of sites made of others (a Delta), or None.
         log_prior: (..., K, B), the part of ``log_joint`` that is p(z) of the sites the guide draws or
             enumerates; None unless it was asked for.
         divergences: (..., K, B) or (..., K, B, L) by name: each latent site's log q - log p, or its
@@ -30,12 +33,14 @@ class Particles:
         log_model_outside: scalar, log p of all sites outside the data plate.
         log_observed_outside: scalar, the part of it that is observed.
         log_guide_outside: scalar, log q of all sites outside the data plate.
-        log_score_outside: scalar, the part of it whose draws carry no gradient, or None.
+        log_score_outside: scalar, log q that those without a gradient were drawn from, or None.
+        log_points_outside: scalar, the part of ``log_guide_outside`` of sites made of others.
         scale: N / B, the scale of the data plate.
         power: the power that prior and guide are raised to in a weight: 1, unless tempered.
         given: the leading dimensions (negative) that the draws depend on; None if sites differ in that.
         draws: the guide's reparameterised draws in the order they were made, if leaves were asked for.
         undrawn: names of the guide's sites whose draws carry no gradient.
+        made: names of the guide's sites inside the plate that are made of other draws and of parameters.
         outside: names of the sites outside the data plate.
     """
 
@@ -43,17 +48,20 @@ class Particles:
     log_guide: Tensor
     log_enumerated: Tensor | None = None
     log_score: Tensor | None = None
+    log_points: Tensor | None = None
     log_prior: Tensor | None = None
     divergences: dict[str, Tensor] | None = None
     log_model_outside: Tensor | float = 0.0
     log_observed_outside: Tensor | float = 0.0
     log_guide_outside: Tensor | float = 0.0
     log_score_outside: Tensor | None = None
+    log_points_outside: Tensor | float = 0.0
     scale: float | Tensor = 1.0
     power: float | Tensor = 1.0
     given: tuple[int, ...] | None = ()
     draws: dict[str, Draw] = field(default_factory=dict)
     undrawn: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
 
     @property
@@ -92,6 +100,8 @@ class Particles:
         """Expectation over what the guide enumerates: (L, ..., K, B) -> (L, K, B), or without L."""
         if self.log_enumerated is None:
             return terms
+        # A value of probability 0 counts 0 times, though its term, with log 0 in it, is no number.
+        terms = terms.masked_fill(self.log_enumerated.isneginf(), 0.0)
         weighted = self.log_enumerated.exp() * terms
         return weighted.flatten(-self.log_enumerated.dim(), -3).sum(-3)
 
@@ -120,7 +130,7 @@ def concatenate(runs: list[Particles]) -> Particles:
         terms = [getattr(run, name) for run in runs]
         return None if terms[0] is None else torch.cat(terms, dim=-2)
 
-    names = ("log_joint", "log_guide", "log_enumerated", "log_score", "log_prior")
+    names = ("log_joint", "log_guide", "log_enumerated", "log_score", "log_points", "log_prior")
     first = runs[0].divergences
     parts = None
     if first is not None:

@@ -1,4 +1,4 @@
-"""Reading a trace: which plate holds the datapoints, and what a site contributes to one of them."""
+"""Reading a trace: which plate holds the datapoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -108,43 +107,6 @@ def frames_scale(site: Site, plates: tuple[str, ...]) -> float:
     )
 
 
-def scale_beside(site: Site, plates: tuple[str, ...]) -> float | Tensor:
-    """What multiplies the log-probability of a site beside the scale of some plates."""
-    scale: float | Tensor = site["scale"] / frames_scale(site, plates)
-    if isinstance(scale, Tensor):
-        return scale
-    return 1.0 if abs(scale - 1.0) < 1e-9 else float(scale)
-
-
-def log_prob_of(
-    name: str, site: Site, *, plate: str | tuple[str, ...] | None, linear: bool
-) -> Tensor:
-    """Return the masked log-probability of a site, free of the scale of ``plate``.
-
-    Any other scale (``poutine.scale``, a subsampled plate inside a datapoint) multiplies it where the
-    bound is linear in the log-weights, and is refused elsewhere: under an exponential it would turn a
-    weight into a power of a weight.
-
-    Raises:
-        ValueError: a scale that a bound of several particles cannot take.
-    """
-    log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    if site["mask"] is not None:
-        log_prob = scale_and_mask(log_prob, mask=site["mask"])
-    plates = (plate,) if isinstance(plate, str) else plate or ()
-    scale = scale_beside(site, plates)
-    if isinstance(scale, float) and scale == 1.0:
-        return log_prob
-    if linear:
-        return log_prob * scale
-    raise ValueError(
-        f"the site {name!r} has a scale of {float(torch.as_tensor(scale).mean()):g} inside its datapoint "
-        "(from poutine.scale or a subsampled inner plate), and a log-weight with a scale in it is no "
-        "log-weight: take the scale away, use the whole inner plate, use objectives.Beta to weigh the "
-        "prior, or use objectives.ELBO, where a scale weighs a term of the bound"
-    )
-
-
 def find_layout(
     model: Program,
     guide: Program | None,
@@ -170,7 +132,7 @@ def find_layout(
         whole: take programs that have no such plate as one datapoint, rather than refuse them.
 
     Raises:
-        ValueError: there is no such plate, or ``nesting`` is too small.
+        ValueError: there is no such plate, ``nesting`` is too small, or a site is enumerated by draws.
     """
     model_trace, guide_trace = traces_of(model, guide, args, kwargs)
     sites = [*sample_sites(model_trace).values(), *sample_sites(guide_trace).values()]
@@ -181,6 +143,7 @@ def find_layout(
             f"max_plate_nesting is {nesting}, but the plates of these programs take {needed} dimensions "
             f"({', '.join(sorted(frames))}): set max_plate_nesting={needed} or leave it out"
         )
+    _check_listed(sites)
     name = _data_plate(sites, frames, plate, whole)
     around = _around(sites, name)
     _check_dims(sites, around)
@@ -206,6 +169,18 @@ def _around(sites: list[Site], plate: str | None) -> list[str]:
         if plate in names:
             stacks.append(names[: names.index(plate) + 1])
     return [name for name in stacks[0] if all(name in stack for stack in stacks)]
+
+
+def _check_listed(sites: list[Site]) -> None:
+    """Refuse enumeration by draws: a list with some values drawn twice and others left out."""
+    for site in sites:
+        infer = site["infer"]
+        if infer.get("enumerate") == "parallel" and infer.get("num_samples") is not None:
+            raise ValueError(
+                f"the site {site['name']!r} is to be enumerated by {infer['num_samples']} draws of it: leave "
+                "num_samples out of its infer={'enumerate': 'parallel'}, so that all of its values are "
+                "listed, or leave out both, and set num_particles on the objective"
+            )
 
 
 def _check_dims(sites: list[Site], around: list[str]) -> None:

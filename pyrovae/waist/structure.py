@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyro.distributions import Delta
+from torch import Tensor
 
 from pyrovae.waist.sites import PARTICLES, Layout, Site
+from pyrovae.waist.terms import is_point
 
 
 def check_structure(
@@ -48,6 +47,26 @@ def check_structure(
     return inside[0]
 
 
+def check_shared(
+    name: str, site: Site, log_prob: Tensor, num_particles: int, layout: Layout
+) -> None:
+    """Refuse a site outside the data plate that has a term for each particle or enumerated value.
+
+    Raises:
+        ValueError: it depends on what is inside, so that the particles are not apart.
+    """
+    plates = {frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
+    for dim in range(-log_prob.dim(), 0):
+        size = log_prob.shape[dim]
+        if size > 1 and dim not in plates and (size == num_particles or layout.enumerated):
+            raise ValueError(
+                f"the site {name!r} outside the plate {layout.plate!r} has {size} log-probabilities and no "
+                "plate for them, one for each particle or enumerated value of a latent inside, and their sum "
+                "would be wrong: put it inside the plate, use one particle, or declare dimensions of its own "
+                "with to_event"
+            )
+
+
 def _check_plates(name: str, site: Site, layout: Layout) -> None:
     for frame in site["cond_indep_stack"]:
         if frame.vectorized and frame.name != PARTICLES and -frame.dim > layout.nesting:
@@ -83,18 +102,12 @@ def _check_names(
 def _check_auxiliary(in_model: dict[str, Site], in_guide: dict[str, Site]) -> None:
     """Auxiliary draws are those that a latent is made of, without noise of its own: a Delta follows them."""
     extra = [n for n, s in in_guide.items() if n not in in_model and not s["is_observed"]]
-    if extra and not any(_is_point(in_guide[name]["fn"]) for name in in_guide):
+    if extra and not any(is_point(in_guide[name]["fn"]) for name in in_guide):
         raise ValueError(
             f"the guide's auxiliary site {extra[0]!r} has no counterpart in the model, and its latents are "
             "not made of it (by a Delta), so that p(x, z) / q is no weight and its mean no bound: draw it in "
             "the model too, from any r(auxiliary | z, x), or sum it out of the guide's density"
         )
-
-
-def _is_point(distribution: Any) -> bool:
-    while not isinstance(distribution, Delta) and hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
-    return isinstance(distribution, Delta)
 
 
 def _check_enumerated(name: str, site: Site, layout: Layout) -> None:

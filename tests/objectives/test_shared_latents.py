@@ -18,6 +18,7 @@ from pyrovae.objectives import (
     ELBO,
     IWAE,
     MIWAE,
+    PIWAE,
     TVO,
     VRIWAE,
     Averaged,
@@ -311,6 +312,30 @@ def test_a_prior_over_the_weights_of_a_mixture():
     expected = likelihood(grid).mean()  # the guide is the prior, and classes are summed out exactly
     assert abs(values.mean() - expected) < 5 * values.std() / 20 + 1e-3
     assert values.mean() < exact
+
+
+def test_the_score_of_what_is_shared_follows_the_bound_of_the_guide():
+    """In PIWAE that is the bound of groups: a switch that is drawn, against one that is summed over."""
+    logit = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def model():
+        s = pyro.sample("s", dist.Bernoulli(PRIOR[1] / 2))
+        with pyro.plate("data", 2, dim=-1):
+            z = pyro.sample("z", dist.Normal(PRIOR[0], 1.0))
+            pyro.sample("x", dist.Normal(z + 3 * s, NOISE), obs=DATA[:2])
+
+    def guide():
+        pyro.sample("s", dist.Bernoulli(logits=logit))
+        with pyro.plate("data", 2, dim=-1):
+            pyro.sample("z", dist.Normal(PRIOR[0], 1.0))
+
+    found = []
+    for part in (PIWAE, MIWAE):
+        objective = part(num_particles=6, groups=3, baseline="none")
+        torch.manual_seed(0)
+        loss = objective.differentiable_loss(model, guide)
+        found.append(torch.autograd.grad(loss, logit)[0])
+    assert found[0] == found[1]
 
 
 def test_several_evaluations_are_one_step_of_a_warm_up():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyrovae.objectives import CIWAE, IWAE, VRIWAE, VRMax
+from pyrovae.objectives import CIWAE, IWAE, VRIWAE, Renyi, VRMax, WakeSleep
 from pyrovae.surrogates.bounds import renyi_bound
 
 R, K = 6_000, 3
@@ -57,6 +57,35 @@ def test_the_score_has_the_gradient_of_full_enumeration_where_that_is_finite(
     error = sample.std(0) / R**0.5
     assert ((sample.mean(0) - exact).abs() < 5 * error).all()
     assert not possible.all()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        IWAE(num_particles=40, gradient="dreg"),
+        IWAE(num_particles=40, gradient="stl"),
+        Renyi(num_particles=40, gradient="dreg"),
+        WakeSleep(num_particles=40),
+    ],
+    ids=lambda each: f"{type(each).__name__}-{each.gradient}",
+)
+def test_an_impossible_draw_leaves_the_loss_and_its_gradient_numbers(objective):
+    scale = nn.Parameter(torch.tensor(2.0))
+
+    def model():
+        with pyro.plate("data", 5, dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.factor("inside", torch.where(z.abs() < 1, 0.0, -math.inf))
+
+    def guide():
+        with pyro.plate("data", 5, dim=-1):
+            pyro.sample("z", dist.Normal(0.0, scale))
+
+    torch.manual_seed(0)
+    assert objective.run(model, guide, (), {}).log_weights.isneginf().any()
+    loss = objective.differentiable_loss(model, guide)
+    assert loss.isfinite()
+    assert torch.autograd.grad(loss, scale)[0].isfinite()
 
 
 def test_bounds_of_particles_some_of_which_are_impossible():
