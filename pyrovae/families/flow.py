@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
+import math
+from typing import Any, NamedTuple
+
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
-from pyro.distributions.transforms import LowerCholeskyAffine
-from pyro.distributions.transforms.spline import ConditionedSpline
-from torch import Tensor
-from torch.distributions.transforms import Transform
+from torch import Size, Tensor
+from torch.distributions import constraints
 
-from pyrovae.families.base import Family, lower_triangle, positive, positive_scale
-
-BINS = 5
-BOUND = 4.0
-_LEAST_DERIVATIVE = 1e-3  # what the spline adds to each derivative it is given
+from pyrovae.families.base import Family, lower_triangle, positive_scale
+from pyrovae.families.spline import BINS, Spline
 
 
 class Flow(Family):
@@ -39,41 +36,79 @@ class Flow(Family):
         return spline, below, spline, self.latent, self.latent, below
 
     def distribution(self, parameters: Tensor) -> TorchDistribution:
-        """A transformed normal, event shape (L,)."""
-        origin = torch.zeros_like(parameters[..., : self.latent])
-        base = dist.Normal(origin, torch.ones_like(origin)).to_event(1)
-        return dist.TransformedDistribution(base, self._layers(parameters))
+        """A bent normal, event shape (L,)."""
+        return BentNormal(self._bend(parameters), parameters[..., : self.latent])
 
     def transport(self, parameters: Tensor, noise: Tensor) -> Tensor:
         """Noise through all layers."""
-        batch = torch.broadcast_shapes(noise.shape[:-1], parameters.shape[:-1])
-        noise = noise.expand(*batch, self.latent)  # which Pyro's splines do not do by themselves
-        for layer in self._layers(parameters):
-            noise = layer(noise)
-        return noise
+        return self._bend(parameters)(noise)
 
-    def _layers(self, parameters: Tensor) -> list[Transform]:
-        first, mixing, second, loc, raw, below = parameters.split(self._lengths(), -1)
-        return [
-            self._spline(first),
-            BatchAffine(torch.zeros_like(loc), lower_triangle(torch.ones_like(loc), mixing)),
-            self._spline(second),
-            BatchAffine(loc, lower_triangle(positive_scale(raw), below)),
-        ]
-
-    def _spline(self, raw: Tensor) -> ConditionedSpline:
-        """(..., L (4 bins - 1)) -> an elementwise monotone spline; the identity at zero."""
-        raw = raw.unflatten(-1, (self.latent, -1))
-        widths, heights, slopes, lambdas = raw.split([BINS, BINS, BINS - 1, BINS], -1)
-        slopes = positive(slopes) * (1.0 - _LEAST_DERIVATIVE)
-        numbers = (widths.softmax(-1), heights.softmax(-1), slopes, lambdas.sigmoid())
-        return ConditionedSpline(numbers, bound=BOUND)
+    def _bend(self, parameters: Tensor) -> Bend:
+        # In double precision: where a layer is steep, the last digits of z decide about nats.
+        first, mixing, second, loc, raw, below = parameters.double().split(self._lengths(), -1)
+        return Bend(
+            Spline(first.unflatten(-1, (self.latent, -1))),
+            lower_triangle(torch.ones_like(loc), mixing),
+            Spline(second.unflatten(-1, (self.latent, -1))),
+            lower_triangle(positive_scale(raw), below),
+            loc,
+        )
 
 
-class BatchAffine(LowerCholeskyAffine):
-    """Pyro's triangular map with a matrix for every datapoint, of which Pyro's own takes one for all."""
+class Bend(NamedTuple):
+    """The layers of a `Flow`, in their order."""
 
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Log determinant of each matrix: batch shape."""
-        log_det = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return log_det.expand(x.shape[:-1])
+    first: Spline
+    mixing: Tensor
+    second: Spline
+    scale_tril: Tensor
+    loc: Tensor
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """Noise (..., L) to z (..., L)."""
+        z = self.second(_times(self.mixing, self.first(noise.double())))
+        return (_times(self.scale_tril, z) + self.loc).to(noise.dtype)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of any ``z`` (..., L): (...)."""
+        noise, second = self.second.inverse(_solved(self.scale_tril, z.double() - self.loc))
+        noise, first = self.first.inverse(_solved(self.mixing, noise))
+        log_slopes = first + second + self.scale_tril.diagonal(dim1=-2, dim2=-1).log()
+        log_noise = -0.5 * (noise.square() + math.log(2.0 * math.pi))
+        return (log_noise - log_slopes).sum(-1).to(z.dtype)
+
+
+def _times(triangle: Tensor, z: Tensor) -> Tensor:
+    return (triangle @ z.unsqueeze(-1)).squeeze(-1)
+
+
+def _solved(triangle: Tensor, z: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(triangle, z.unsqueeze(-1), upper=False).squeeze(-1)
+
+
+class BentNormal(TorchDistribution):
+    """A standard normal after a ``bend``, of the shape and dtype of ``like`` (..., L): event shape (L,)."""
+
+    arg_constraints: dict[str, Any] = {}
+    support = constraints.independent(constraints.real, 1)
+    has_rsample = True
+
+    def __init__(self, bend: Bend, like: Tensor, validate_args: bool | None = None) -> None:
+        self.bend = bend
+        self.like = like
+        super().__init__(like.shape[:-1], like.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> BentNormal:
+        """The same distribution for a larger batch, whose layers are made once."""
+        return BentNormal(self.bend, self.like.expand(*batch_shape, -1), self._validate_args)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Noise through all layers."""
+        shape = self._extended_shape(Size(sample_shape))
+        return self.bend(torch.randn(shape, dtype=self.like.dtype, device=self.like.device))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density at any value, in nats."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return self.bend.log_prob(value)
