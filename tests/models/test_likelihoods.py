@@ -5,6 +5,7 @@ from unittest import mock
 
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 
 from pyrovae.guides import Amortized
@@ -68,6 +69,20 @@ def test_a_continuous_bernoulli_integrates_to_one(logit):
     # A planted mistake: the Bernoulli's own formula is no density on [0, 1].
     plain = dist.Bernoulli(logits=torch.tensor(logit).double(), validate_args=False)
     assert abs(float(torch.trapezoid(plain.log_prob(grid[:, 0]).exp(), grid[:, 0])) - 1) > 0.1
+
+
+@pytest.mark.parametrize("df", [3.5, 1e3, 1e6, 1e8])
+def test_single_precision_keeps_students_t_where_it_is_nearly_a_normal(df):
+    x = torch.linspace(-5.0, 5.0, 21)[:, None]
+    numbers = torch.tensor([0.2, 0.3, df])
+    made = make_likelihood("student_t", 1).distribution(numbers).expand((21,))
+    loc, scale, df = (
+        each.double() for each in (made.base_dist.loc, made.base_dist.scale, made.base_dist.df)
+    )
+    exact = scipy.stats.t(df, loc, scale).logpdf(x.double())
+    torch.testing.assert_close(
+        made.log_prob(x).double(), torch.as_tensor(exact)[:, 0], rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
