@@ -8,9 +8,9 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
-from pyrovae.densities.missing import check_columns
 from pyrovae.likelihoods import make_likelihood
 from pyrovae.networks.architectures import Architecture, make_decoder
+from pyrovae.sources.tables import rows_for
 
 
 class Decoder(nn.Module):
@@ -80,5 +80,5 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Start the output where the data ``x`` (N, D) are."""
-        check_columns(x, self.likelihood.features)
-        self.output_bias.copy_(self.likelihood.start(x))
+        start = self.likelihood.start(rows_for(self.likelihood, x))
+        self.output_bias.copy_(start)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from pyrovae.sources.tables import check_rows, real_numbers
+from pyrovae.sources.tables import rows_for
 
 
 @runtime_checkable
@@ -86,9 +86,7 @@ def em(
         )
     if iterations < 1:
         raise ValueError(f"iterations is {iterations}: at least one is needed")
-    x = real_numbers("data", x)
-    check_rows("data", x, model)
-    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    x = rows_for(model, x)
     bounds: list[float] = []
     converged = False
     for _ in range(iterations):

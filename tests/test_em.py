@@ -137,12 +137,18 @@ def test_missing_pixels_do_not_count():
 def test_data_come_in_the_forms_people_have():
     grey = np.random.default_rng(0).integers(0, 9, (40, 3))
     bounds = []
-    for x in (grey, torch.as_tensor(grey).float(), grey.tolist(), np.asfortranarray(grey)):
+    for x in (grey, torch.as_tensor(grey).double(), grey.tolist(), np.asfortranarray(grey)):
         torch.manual_seed(0)
         model = GaussianMixture(3, components=2)
         model.initialise(torch.as_tensor(grey))
         bounds.append(float(em(model, x, iterations=1).bound[-1]))
     assert len(set(bounds)) == 1
+    seconds = 1_700_000_000 + grey  # single precision would hold them to 128 seconds
+    bounds = []
+    for x in (seconds, seconds.astype(float)):
+        model.initialise(seconds)
+        bounds.append(float(em(model, x, iterations=1).bound))
+    assert bounds[0] == bounds[1]
     binary = grey > 4
     pixels = BernoulliMixture(3, components=2)
     for x in (binary, torch.as_tensor(binary), binary.astype(np.int64)):

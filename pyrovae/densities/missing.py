@@ -56,6 +56,19 @@ def filled(x: Tensor, value: float = 0.0) -> Tensor:
     return torch.where(x.isnan(), value, x) if any_missing(x) else x
 
 
+def floating(x: Tensor) -> Tensor:
+    """Bytes, whole numbers, yes and no as numbers with fractions, which can be subtracted from.
+
+    Example:
+        >>> floating(torch.tensor([True, False]))
+        tensor([1., 0.])
+    """
+    if x.is_floating_point():
+        return x
+    # Single precision holds 24 bits.
+    return x.double() if x.element_size() > 2 else x.to(torch.get_default_dtype())
+
+
 def check_columns(x: Tensor, features: int) -> None:
     """Refuse rows of another width than the model's: those of one number would stand for all of a row.
 
@@ -82,6 +95,7 @@ def observe(name: str, distribution: TorchDistribution, x: Tensor) -> None:
         ValueError: rows of another width than the distribution.
     """
     check_columns(x, distribution.event_shape[-1])
+    x = floating(x)
     if any_missing(x):
         pyro.sample(name, marginal(distribution, ~x.isnan()), obs=filled(x))
     else:
@@ -97,6 +111,7 @@ def log_prob(distribution: TorchDistribution, x: Tensor) -> Tensor:
         tensor(-0.9189)
     """
     check_columns(x, distribution.event_shape[-1])
+    x = floating(x)
     if not any_missing(x):
         result: Tensor = distribution.log_prob(x)
     else:
@@ -174,8 +189,7 @@ def mean_and_scale(x: Tensor) -> tuple[Tensor, Tensor]:
         >>> mean_and_scale(torch.tensor([[1.0], [3.0], [math.nan]]))
         (tensor([2.]), tensor([1.]))
     """
-    if not x.is_floating_point():  # bytes, whole numbers, yes and no
-        x = x.to(torch.get_default_dtype())
+    x = floating(x)
     if not any_missing(x):
         return x.mean(0), x.std(0, correction=0)
     mean = x.nanmean(0).nan_to_num()

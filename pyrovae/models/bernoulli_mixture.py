@@ -13,6 +13,7 @@ from pyrovae.densities.missing import any_missing, check_columns, filled, log_pr
 from pyrovae.likelihoods import make_likelihood
 from pyrovae.likelihoods.pixels import BinaryPixels
 from pyrovae.programs import data_plate
+from pyrovae.sources.tables import rows_for
 
 
 class BernoulliMixture(PyroModule):
@@ -106,7 +107,7 @@ class BernoulliMixture(PyroModule):
     @torch.no_grad()
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Start from C random rows of ``x`` (N, D), half way to the mean of all."""
-        check_columns(x, self.features)
+        x = rows_for(self, x)
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(x), generator=generator)[: self.components].to(x.device)
         x = x.to(self.pixel_logits)

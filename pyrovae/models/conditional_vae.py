@@ -19,6 +19,7 @@ from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
+from pyrovae.sources.tables import rows_for
 
 
 class ConditionalVAE(PyroModule):
@@ -169,7 +170,7 @@ class ConditionalVAE(PyroModule):
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Start the decoder's output at the mean and the spread of ``x`` (N, D)."""
         del seed
-        check_columns(x, self.features)
+        x = rows_for(self, x)
         self.decoder.initialise(x[:, self.free])
 
 

@@ -17,6 +17,7 @@ from pyrovae.densities.missing import any_missing, check_columns, log_prob, mean
 from pyrovae.densities.normal_density import log_normals
 from pyrovae.families import lower_triangle
 from pyrovae.programs import data_plate
+from pyrovae.sources.tables import rows_for
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
 COVARIANCES: tuple[Covariance, ...] = ("full", "diagonal", "tied", "spherical")
@@ -152,7 +153,7 @@ class GaussianMixture(PyroModule):
         """
         from sklearn.cluster import KMeans
 
-        check_columns(x, self.features)
+        x = rows_for(self, x)
         if len(x) < self.components:
             raise ValueError(
                 f"the data have {len(x)} rows and the mixture {self.components} components: "

@@ -11,10 +11,17 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.densities.missing import any_missing, check_columns, filled, mean_and_scale, observe
+from pyrovae.densities.missing import (
+    any_missing,
+    check_columns,
+    filled,
+    floating,
+    mean_and_scale,
+    observe,
+)
 from pyrovae.families import positive, positive_inverse
 from pyrovae.programs import data_plate
-from pyrovae.sources.tables import check_rows
+from pyrovae.sources.tables import rows_for
 
 
 class ProbabilisticPCA(PyroModule):
@@ -86,7 +93,8 @@ class ProbabilisticPCA(PyroModule):
     def _centred(self, x: Tensor) -> Tensor:
         """x - mu, and 0 for what is missing."""
         check_columns(x, self.features)
-        return filled(x - self.loc)
+        # Subtracted in the precision of x: columns far from 0 keep their digits.
+        return filled((floating(x) - self.loc).to(self.loc.dtype))
 
     def _posterior_loc(self, centred: Tensor, cholesky: Tensor) -> Tensor:
         """M^-1 W' (x - mu), (B, L): with a factor of M for all rows, or one of each row's own."""
@@ -119,7 +127,7 @@ class ProbabilisticPCA(PyroModule):
         residual = centred - loc @ self.weight.mT
         observed: Tensor | int = self.features
         if any_missing(x):
-            observed = (~x.isnan()).sum(-1).to(x.dtype)
+            observed = (~x.isnan()).sum(-1).to(centred.dtype)
             residual = torch.where(x.isnan(), 0.0, residual)
         quadratic = residual.square().sum(-1) / variance + loc.square().sum(-1)
         log_det = 2.0 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -129,8 +137,8 @@ class ProbabilisticPCA(PyroModule):
     @torch.no_grad()
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Put the mean and the noise where the data ``x`` (N, D) are; ``seed`` draws the weights."""
+        x = rows_for(self, x)
         generator = torch.Generator().manual_seed(seed)
-        check_columns(x, self.features)
         mean, scale = mean_and_scale(x)
         spread = scale.square().mean().sqrt()
         self.loc.copy_(mean)
@@ -151,13 +159,13 @@ class ProbabilisticPCA(PyroModule):
                 f"latent is {self.latent} and features {self.features}: the maximum of the likelihood "
                 "needs at least one dimension of noise"
             )
-        check_rows("data", x, self)
+        x = rows_for(self, x)
         if any_missing(x):
             raise ValueError(
                 "the data have missing values (NaN), for which the maximum has no closed form: use "
                 "pyrovae.fit with guides.ExactPosterior(model)"
             )
-        rounding = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+        rounding = torch.finfo(x.dtype).eps
         x = x.double()
         loc = x.mean(0)
         centred = x - loc

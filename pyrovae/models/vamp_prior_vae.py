@@ -17,6 +17,7 @@ from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
+from pyrovae.sources.tables import rows_for
 
 
 class VampPriorVAE(PyroModule):
@@ -123,6 +124,7 @@ class VampPriorVAE(PyroModule):
     @torch.no_grad()
     def initialise(self, x: Tensor, seed: int = 0) -> None:
         """Start the decoder's output where ``x`` (N, D) is, and the pseudo-inputs at rows of it."""
+        x = rows_for(self, x)
         self.decoder.initialise(x)
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randint(len(x), (self.components,), generator=generator)

@@ -150,6 +150,18 @@ def real_numbers(what: str, rows: Any) -> Tensor:
     return found
 
 
+def rows_for(model: Any, rows: Any) -> Tensor:
+    """Data from what a person calls rows, as numbers with fractions, checked for a model.
+
+    Raises:
+        TypeError: they are no real numbers.
+        ValueError: no table of finite numbers, or of another width than the model's ``features``.
+    """
+    found = real_numbers("data", rows)
+    check_rows("data", found, model)
+    return found if found.is_floating_point() else found.double()
+
+
 def check_rows(what: str, rows: Tensor, model: Any) -> None:
     """Refuse what is no table of finite numbers, as wide as the model was made for.
 

@@ -176,7 +176,7 @@ def test_rows_of_another_width_are_refused_where_they_would_be_broadcast(make, f
         uses += [model.exact_log_evidence, model.posterior]
     for use in uses:
         for rows in (x, x.double()):
-            with pytest.raises(ValueError, match=r"shape \(20,.*the model was made for rows of"):
+            with pytest.raises(ValueError, match=r"the model was made for|shape \(N, D\); got"):
                 use(rows)
 
 

@@ -57,6 +57,30 @@ def test_it_starts_from_whole_numbers_as_from_their_values(name, dtype):
 
 
 @pytest.mark.parametrize("name", models.__all__)
+def test_it_starts_from_an_array_and_from_no_row_or_infinite_rows(name):
+    model, _ = make(name)
+    x = data().repeat(2, 1)
+    model.initialise(x, seed=0)
+    begun = {key: value.clone() for key, value in model.state_dict().items()}
+    model.initialise(x.numpy(), seed=0)
+    torch.testing.assert_close(dict(model.state_dict()), begun)
+    for wrong, said in ((x[0], r"shape \(N, D\)"), (x[:0], "is empty"), (x / 0, "infinite values")):
+        with pytest.raises(ValueError, match=said):
+            model.initialise(wrong)
+
+
+@pytest.mark.parametrize("name", ["ProbabilisticPCA", "GaussianMixture", "BernoulliMixture"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
+def test_evidence_and_posterior_of_whole_numbers_and_double_precision(name, dtype):
+    model, guide = make(name)
+    x = data()
+    evidence = model.exact_log_evidence(x.to(dtype))
+    torch.testing.assert_close(evidence.float(), model.exact_log_evidence(x))
+    weights = pyrovae.log_weights(model, guide, x.to(dtype), num_particles=2)
+    torch.testing.assert_close(weights.logsumexp(0) - math.log(2), evidence, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", models.__all__)
 def test_missing_values_are_integrated_out(name):
     """Weights are numbers, and rows without holes keep theirs: what is missing is another row's affair."""
     model, guide = make(name)
