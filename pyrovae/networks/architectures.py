@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Literal
 
 from torch import nn
@@ -107,9 +108,13 @@ def image_shape(
     if shape is None:
         side = math.isqrt(features)
         shape = (side, side)
-    if len(shape) != 2 or shape[0] * shape[1] != features:
+    try:
+        sides = [index(side) for side in shape]
+    except TypeError:  # how Python says that something is no whole number
+        sides = []
+    if len(sides) != 2 or min(sides) < 1 or sides[0] * sides[1] != features:
         raise ValueError(
-            f"features is {features}, which is no image of shape {tuple(shape)}: give its height and width "
-            "as shape=(H, W)"
+            f"features is {features}, which is no image of shape {shape!r}: give its height and width as "
+            "shape=(H, W)"
         )
-    return shape[0], shape[1]
+    return sides[0], sides[1]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.mlp import ACTIVATIONS
+from pyrovae.networks.mlp import ACTIVATIONS, layer_sizes
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -36,6 +36,7 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         planes, height, width = (1, *shape) if len(shape) == 2 else shape
         self.shape = (planes, height, width)
+        channels = layer_sizes(channels)
         layers: list[nn.Module] = []
         for before, after in pairwise((planes, *channels)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), ACTIVATIONS[activation]()]
@@ -82,6 +83,7 @@ class ConvolutionalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         height, width = shape
+        channels = layer_sizes(channels)
         small = [-(-side // 2 ** len(channels)) for side in (height, width)]
         first = channels[0] if channels else planes
         self.shape = (height, width)

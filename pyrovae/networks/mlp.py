@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from operator import index
 
 from torch import Tensor, nn
 
@@ -15,6 +16,28 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "leaky_relu": nn.LeakyReLU,
 }
+
+
+def layer_sizes(hidden: Iterable[int] | int) -> list[int]:
+    """The sizes of hidden layers, or the channels of convolutions; one number is one layer.
+
+    Raises:
+        ValueError: no whole numbers, or one below 1.
+
+    Example:
+        >>> layer_sizes((200, 100)), layer_sizes(400)
+        ([200, 100], [400])
+    """
+    try:
+        sizes = [index(size) for size in (hidden if isinstance(hidden, Iterable) else [hidden])]
+    except TypeError:  # how Python says that something is no whole number
+        sizes = [0]
+    if any(size < 1 for size in sizes):
+        raise ValueError(
+            f"hidden is {hidden!r}: it must be the sizes of the layers, whole numbers of at least 1, such as "
+            "(200, 200)"
+        )
+    return sizes
 
 
 class MLP(nn.Module):
@@ -50,7 +73,7 @@ class MLP(nn.Module):
             raise ValueError(
                 f"activation is {activation!r}: the known ones are {', '.join(ACTIVATIONS)}"
             )
-        sizes = [inputs, *hidden, outputs]
+        sizes = [inputs, *layer_sizes(hidden), outputs]
         if any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes are {sizes}: each must be at least 1")
         if not 0 <= dropout < 1:

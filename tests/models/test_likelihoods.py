@@ -1,6 +1,7 @@
 """Likelihoods are densities: they sum or integrate to one, are the formulas, and start where data are."""
 
 import math
+from functools import partial
 from unittest import mock
 
 import pyro.distributions as dist
@@ -129,6 +130,14 @@ def test_values_between_grey_levels_are_refused():
         VAE(6, likelihood="bernoulli", levels=17)
 
 
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+def test_one_number_is_one_hidden_layer(network):
+    one, listed = (VAE(16, hidden=hidden, network=network).state_dict() for hidden in (5, (5,)))
+    assert {key: value.shape for key, value in one.items()} == {
+        key: value.shape for key, value in listed.items()
+    }
+
+
 @pytest.mark.parametrize("shape", [None, (4, 4), (8, 2)])
 def test_a_convolutional_vae_has_a_number_for_every_pixel(shape):
     model = VAE(16, latent=2, hidden=(6, 4), network="convolutional", shape=shape)
@@ -146,6 +155,18 @@ def test_impossible_networks_are_refused():
         VAE(15, network="convolutional")
     with pytest.raises(ValueError, match=r"no image of shape \(3, 4\)"):
         VAE(15, network="convolutional", shape=(3, 4))
+    for shape in ((-4, -4), (4, 4.0), 4, "44", (4, 4, 1)):
+        with pytest.raises(
+            ValueError, match="which is no image of shape .*: give its height and width"
+        ):
+            VAE(16, network="convolutional", shape=shape)
+    for hidden in ((0,), (-3,), (4.0,), "4", None):
+        for network in ("mlp", "convolutional"):
+            for made in (VAE, partial(Amortized, latent=2)):
+                with pytest.raises(
+                    ValueError, match="hidden is .*: it must be the sizes of the layers"
+                ):
+                    made(16, hidden=hidden, network=network)
     with pytest.raises(ValueError, match="network is 'transformer'"):
         VAE(16, network="transformer")
     with pytest.raises(TypeError, match="shape is for network='convolutional'"):
