@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,10 +115,10 @@ def impute_many(
     x = as_rows(x, model, guide)
     if num_imputations < 1:
         raise ValueError(f"num_imputations is {num_imputations}: at least one is needed")
-    chosen = _Chosen(num_imputations)
+    chosen = _Chosen(num_imputations, x)
     for run in _runs(model, guide, x, num_particles, chunk_size, seed):
-        chosen.add(run.log_weights, conditional_draw(run.likelihood, x))
-    return torch.where(x.isnan(), chosen.result(), x)
+        chosen.add(run.log_weights, partial(conditional_draw, run.likelihood, x))
+    return chosen.values
 
 
 @dataclass(frozen=True)
@@ -205,27 +206,24 @@ class _Mean:
 class _Chosen:
     """Particles chosen with the probability of their weights, in one pass: the largest of noisy weights."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.best: Tensor | None = None
-        self.values: Tensor | None = None
+    def __init__(self, count: int, x: Tensor) -> None:
+        self.values = x.expand(count, *x.shape)
+        self.best = torch.full(self.values.shape[:-1], -torch.inf, device=x.device)
 
-    def add(self, log_weights: Tensor, values: Tensor) -> None:
-        """Take in a chunk: (..., k, B) and (..., k, B, D)."""
-        log_weights, values = log_weights.flatten(end_dim=-2), values.flatten(end_dim=-3)
-        noise = -torch.empty(self.count, *log_weights.shape).to(log_weights).exponential_().log()
+    def add(self, log_weights: Tensor, draw: Callable[[], Tensor]) -> None:
+        """Take in a chunk: (..., k, B), and what draws x given each, (..., k, B, D)."""
+        log_weights = log_weights.flatten(end_dim=-2)
+        count, rows = len(self.best), torch.arange(log_weights.shape[1], device=log_weights.device)
+        noise = -torch.empty(count, *log_weights.shape).to(log_weights).exponential_().log()
         score, index = (log_weights + noise).max(1)
-        rows = torch.arange(log_weights.shape[1], device=index.device)
-        here = values[index, rows]
-        if self.best is None or self.values is None:
-            self.best, self.values = score, here
-            return
-        better = score > self.best
-        self.values = torch.where(better.unsqueeze(-1), here, self.values)
-        self.best = torch.maximum(score, self.best)
-
-    def result(self) -> Tensor:
-        """(M, B, D)."""
-        if self.values is None:
-            raise ValueError("no particles were added")
-        return self.values
+        left = score > self.best
+        self.best = torch.where(left, score, self.best)
+        order = torch.arange(count, device=index.device)[:, None].expand_as(index)
+        # A particle that is chosen more than once has a draw of x for each.
+        while left.any():
+            first = torch.full_like(log_weights, count, dtype=order.dtype)
+            first = first.scatter_reduce(0, index, order.where(left, count), "amin")
+            now = left & (first.gather(0, index) == order)
+            here = draw().flatten(end_dim=-3)[index, rows]
+            self.values = torch.where(now.unsqueeze(-1), here, self.values)
+            left = left & ~now

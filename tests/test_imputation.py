@@ -70,6 +70,18 @@ def test_draws_have_the_conditional_covariance(make):
     assert torch.equal(draws[:, 0, :2], x[0, :2].expand(1500, 2))
 
 
+def test_a_particle_that_is_chosen_often_has_a_draw_for_each_time():
+    """Where weights are uneven, all choices fall on few particles: their x differ all the same."""
+    torch.manual_seed(0)
+    model, loc, covariance = one_normal()
+    x = holes()[:1]
+    draws = impute_many(model, ExactPosterior(model), x, num_imputations=1500, num_particles=2)
+    mean, spread = conditional(loc, covariance, x[0])
+    missing = draws[:, 0, x[0].isnan()]
+    assert ((missing.mean(0) - mean).abs() < 5 * (spread.diagonal() / 1500).sqrt()).all()
+    assert (missing.T.cov() - spread).abs().max() < 5 * math.sqrt(2 / 1500) * spread.abs().max()
+
+
 def test_a_mixture_weighs_what_its_components_say():
     torch.manual_seed(0)
     model = GaussianMixture(3, components=4).double()
