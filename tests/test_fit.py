@@ -295,6 +295,12 @@ NAN_ROW[2, 1] = float("nan")
         (NAN_ROW, {"model": unaware}, ValueError, "site 'x'.*NaN|not a number"),
         (torch.full((3, 5), math.inf), {}, ValueError, "infinite values in 3 of 3 rows .*row 0"),
         (torch.zeros(4, 6), {}, ValueError, "6 features, the model was made for 5"),
+        (
+            torch.zeros(4, 5),
+            {"validation": np.full((2, 5), 1e300), "guide": Amortized(5, 2)},
+            ValueError,
+            "validation data has infinite values in 2 of 2 rows",
+        ),
         (torch.zeros(4), {}, ValueError, "shape"),
         (torch.zeros(4, 5), {"epochs": 0}, ValueError, "epochs must be"),
         (torch.zeros(4, 5), {"batch_size": 1.5}, ValueError, "batch_size must be"),

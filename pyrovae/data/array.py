@@ -112,11 +112,14 @@ def _split(
 
 def _counts(rows: int, split: Sequence[float]) -> list[int]:
     """Rows of each part, in all exactly `rows`, and none without any: few rows follow the shares roughly."""
-    shares = np.asarray(split, dtype=float)
+    try:
+        shares = np.asarray(split, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
     if shares.shape != (3,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
             "split must be three positive shares (train, validation, test) that sum to 1, "
-            f"got {tuple(split)}"
+            f"got {split!r}"
         )
     if rows < 3:
         raise ValueError(f"three parts need at least 3 rows, got {rows}")

@@ -53,11 +53,26 @@ def shape_of_row(asked: Sequence[int] | None, found: tuple[int, ...]) -> tuple[i
     """
     if asked is None:
         return found
-    if any(int(size) != size or size < 1 for size in asked):
-        raise ValueError(f"shape must be whole numbers from 1, got {tuple(asked)}")
-    if prod(asked) != prod(found):
-        raise ValueError(f"shape {tuple(asked)} does not hold rows of {prod(found)} values")
-    return tuple(int(size) for size in asked)
+    sizes = checked_shape(asked)
+    if prod(sizes) != prod(found):
+        raise ValueError(f"shape {sizes} does not hold rows of {prod(found)} values")
+    return sizes
+
+
+def checked_shape(asked: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a row that somebody asked for.
+
+    Raises:
+        ValueError: it is not of whole numbers from 1.
+    """
+    try:
+        sizes = tuple(int(size) for size in asked)
+        whole = all(size == given >= 1 for size, given in zip(sizes, asked, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ValueError(f"shape must be whole numbers from 1, such as (28, 28), got {asked!r}")
+    return sizes
 
 
 def check_rows(rows: Rows, features: int, what: str) -> None:
@@ -83,7 +98,10 @@ def check_values(stored: Tensor, form: Form, missing: bool, what: str) -> None:
     """
     if stored.dtype.is_floating_point:
         if stored.isinf().any():
-            raise ValueError(f"the {what} hold infinite values; remove or replace them first")
+            raise ValueError(
+                f"the {what} hold infinite values, or some beyond single precision (3.4e38); remove or "
+                "replace them first"
+            )
         absent = stored.isnan()
         if absent.any() and not missing:
             raise ValueError(

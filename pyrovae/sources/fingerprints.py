@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pyrovae.sources.folders import files_of
 from pyrovae.sources.images import ENDINGS
 
+KINDS = (*ENDINGS, ".npy")
 MOST_READ = 2**28  # bytes; of more, so many in pieces, evenly spread
 PIECE = 2**20
 
@@ -32,7 +34,7 @@ def fingerprint(source: Any) -> str | None:
         return None
     path, digest = Path(source).expanduser(), hashlib.sha256()
     try:
-        files = [path] if path.is_file() else _of_folder(path) if path.is_dir() else []
+        files = [path] if path.is_file() else files_of(path, KINDS) if path.is_dir() else []
         sizes = [file.stat().st_size for file in files]
         for file, size in zip(files, sizes, strict=True):
             if path.is_dir():
@@ -63,11 +65,6 @@ def checked_fingerprint(source: Any, expected: str | None) -> dict[str, str]:
             "old data back, or begin another run, without the old fingerprint"
         )
     return {} if found is None else {"fingerprint": found}
-
-
-def _of_folder(path: Path) -> list[Path]:
-    kinds = (*ENDINGS, ".npy")
-    return sorted(file for file in path.iterdir() if file.suffix.lower() in kinds)
 
 
 def _read(path: Path, size: int, sparsely: float, digest: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyrovae.sources.folders import files_of
+
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".webp")
 # Of 8 bits or less. What Pillow makes of others (I, I;16, F) in 8 bits is cut off, not scaled.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -24,7 +26,7 @@ def read_images(folder: Path) -> NDArray[np.uint8]:
         ValueError: no images; a broken one; a file of several; one of more than 8 bits a channel or of
             another kind than grey, palette, RGB and these with transparency; images of different sizes.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    paths = files_of(folder, ENDINGS)
     if not paths:
         raise ValueError(f"no images in {folder}; known endings are {', '.join(ENDINGS)}")
     images: list[NDArray[np.uint8]] = []

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from pyrovae.sources.dataset import checked_shape
+from pyrovae.sources.folders import files_of
+
 
 @dataclass(frozen=True)
 class RowFile:
@@ -142,7 +145,7 @@ def open_rows(
         )
     paths = [path]
     if path.is_dir():
-        paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".npy")
+        paths = files_of(path, (".npy",))
     if not paths:
         raise ValueError(f"the folder {path} holds no .npy files to stream rows from")
     parts = tuple(map(_npy, paths))
@@ -183,10 +186,11 @@ def _raw(path: Path, shape: Sequence[int] | None, dtype: str | None) -> RowFile:
         raise TypeError(
             f"dtype must be a kind of number, such as float32 or uint8; got {dtype!r}"
         ) from error
+    shape = checked_shape(shape)
     size, row = path.stat().st_size, prod(shape) * kind.itemsize
     if row < 1 or size % row:
         raise ValueError(
-            f"{path} has {size} bytes, which is no whole number of rows of {tuple(shape)} {kind} ({row} "
+            f"{path} has {size} bytes, which is no whole number of rows of {shape} {kind} ({row} "
             "bytes each): it is cut short, or shape or dtype are others"
         )
     return _checked(path, 0, (size // row, *shape), kind)

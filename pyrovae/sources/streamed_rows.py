@@ -8,6 +8,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,7 +101,8 @@ class StreamedRows:
             OSError: a file cannot be read.
         """
         kind = "uint8" if self.dtype is torch.uint8 else "float32"
-        values = torch.from_numpy(self.files.read(start, stop).astype(kind, copy=False))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused in a sentence
+            values = torch.from_numpy(self.files.read(start, stop).astype(kind, copy=False))
         # A sum of sound values is as good as always finite, and quicker than a look at each.
         finite = bool(values.sum().isfinite())
         if not finite and bool(values.isnan().any()):

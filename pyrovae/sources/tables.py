@@ -120,7 +120,8 @@ def as_tensor(values: NDArray[Any], *, grey: bool) -> Tensor:
     """Numbers as stored by a data set: bytes for grey levels up to 255, else single precision."""
     if grey and values.dtype.kind in "bu" and values.max(initial=0) <= 255:
         return torch.from_numpy(values.astype(np.uint8))
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused in a sentence
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def real_numbers(what: str, rows: Any) -> Tensor:

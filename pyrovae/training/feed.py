@@ -115,8 +115,8 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         fixed = None if validation is None else real_numbers("validation data", validation)
     check_rows("training data", stored, model)
     if fixed is not None:
+        fixed = fixed.to(like)  # first: what single precision does not hold becomes infinite
         check_rows("validation data", fixed, model)
-        fixed = fixed.to(like)
     return Feed(
         stored=stored.to(like.device),
         data=data if isinstance(data, DataSet) else None,

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +62,7 @@ def test_a_folder_of_images(tmp_path):
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._0.png").write_bytes(b"what macOS puts beside a file")
     data = Array(tmp_path, "dequantized", levels=256)
     assert data.shape == (6, 4)
     assert data.train.stored.dtype == torch.uint8
@@ -147,6 +150,7 @@ def test_whole_numbers_of_a_dataframe_may_be_missing():
         (np.zeros(5), ValueError, "expected rows and columns"),
         ([[1.0, 2.0], [3.0]], ValueError, "do not make one table"),
         (np.full((5, 2), np.inf), ValueError, "infinite"),
+        (np.full((5, 2), 1e300), ValueError, "beyond single precision"),
         (np.array([["a", "b"]] * 5), TypeError, "numbers were expected"),
         (pd.DataFrame({"a": ["x"] * 5, "b": 1.0}), TypeError, "not a number"),
         (np.ones((5, 2)) * 1j, TypeError, "complex"),
@@ -155,6 +159,7 @@ def test_whole_numbers_of_a_dataframe_may_be_missing():
         ("/no/such/file.csv", FileNotFoundError, "there is no file or folder"),
     ],
 )
+@pytest.mark.filterwarnings("error")  # one sentence, not a warning before it
 def test_what_is_no_table_is_refused(source, error, message):
     with pytest.raises(error, match=message):
         Array(source)
@@ -192,8 +197,13 @@ def test_arrays_that_need_pickles_are_refused(tmp_path):
         ({"levels": 256}, TypeError, "not for the form 'real'"),
         ({"binarisation": "static"}, TypeError, "form='binary'"),
         ({"shape": (3, 3)}, ValueError, "does not hold rows of 2"),
-        ({"shape": (-1, -2)}, ValueError, r"whole numbers from 1, got \(-1, -2\)"),
+        ({"shape": (-1, -2)}, ValueError, r"whole numbers from 1, .* got \(-1, -2\)"),
         ({"shape": (0.5, 4)}, ValueError, "whole numbers from 1"),
+        ({"shape": 2}, ValueError, r"whole numbers from 1, such as \(28, 28\), got 2"),
+        ({"shape": (2, "x")}, ValueError, "whole numbers from 1"),
+        ({"shape": (2, math.inf)}, ValueError, "whole numbers from 1"),
+        ({"split": "abc"}, ValueError, "three positive shares .* got 'abc'"),
+        ({"split": None}, ValueError, "three positive shares .* got None"),
         ({"labels": [0.5, 1.7] * 10}, ValueError, "whole numbers, got 0.5 for row 0"),
         ({"labels": [1.0, np.nan] * 10}, ValueError, "whole numbers, got nan for row 1"),
         ({"labels": [1.0, -np.inf] * 10}, ValueError, "whole numbers, got -inf for row 1"),

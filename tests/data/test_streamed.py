@@ -86,13 +86,15 @@ def test_forms_are_those_of_an_array(tmp_path):
         Streamed(tmp_path, "binary", levels=256, binarisation="static")
 
 
+@pytest.mark.filterwarnings("error")
 def test_bad_values_are_named_before_the_fit_if_asked_and_as_they_are_read_otherwise(tmp_path):
     named = (
         "row 1234 of the files holds NaN.*not streamed",
         "rows 0 to 2999 .* hold infinite values",
+        "rows 0 to 2999 .* or some beyond single precision",
     )
-    for value, sentence in zip((np.nan, np.inf), named, strict=True):
-        bad = ROWS.copy()
+    for value, sentence in zip((np.nan, np.inf, 1e300), named, strict=True):
+        bad = ROWS.astype(np.float64)
         bad[1234, 2] = value
         np.save(tmp_path / "rows.npy", bad)
         with pytest.raises(ValueError, match=sentence):

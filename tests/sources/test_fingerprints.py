@@ -23,7 +23,8 @@ def test_it_is_of_the_content_and_not_of_the_place(path, tmp_path):
 
 def test_a_folder_has_one_of_the_files_that_are_read_and_their_names(path, tmp_path):
     before = fingerprint(tmp_path)
-    (tmp_path / "notes.txt").write_text("nothing that is read")
+    for name in ("notes.txt", "._a.npy"):
+        (tmp_path / name).write_text("nothing that is read")
     assert fingerprint(tmp_path) == before
     path.rename(tmp_path / "z.npy")
     renamed = fingerprint(tmp_path)

@@ -24,6 +24,7 @@ def test_a_folder_is_read_across_its_files(tmp_path):
     for name, part in zip("abc", np.split(ROWS, [5, 6]), strict=True):
         np.save(tmp_path / f"{name}.npy", part)
     (tmp_path / "notes.txt").write_text("not rows")
+    (tmp_path / "._a.npy").write_bytes(b"what macOS puts beside a file")
     files = open_rows(tmp_path)
     assert len(files) == 20
     assert np.array_equal(files.read(3, 15), ROWS[3:15])
@@ -108,6 +109,8 @@ def broken(folder, kind):
         ("empty folder", {}, ValueError, "holds no .npy files"),
         ("raw", {}, TypeError, "say what a row is: shape=.* dtype="),
         ("raw", {"shape": [2], "dtype": "float32"}, ValueError, "no whole number of rows"),
+        ("raw", {"shape": 3, "dtype": "float32"}, ValueError, "shape must be whole numbers"),
+        ("raw", {"shape": "ab", "dtype": "float32"}, ValueError, "shape must be whole numbers"),
         ("raw", {"shape": [2], "dtype": "floaty"}, TypeError, "such as float32"),
         ("short", {"dtype": "float32"}, TypeError, "says it itself"),
     ],
