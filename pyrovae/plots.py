@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 # Told apart by the colour-blind as well: Okabe & Ito, Color universal design, 2008.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")  # of curves beyond as many as there are colours
 
 
 def show_images(
@@ -41,6 +42,9 @@ def show_images(
     Returns:
         The figure.
 
+    Raises:
+        ValueError: no images, images of another shape, or other than one name for each row of the grid.
+
     Example:
         >>> figure = show_images(np.zeros((6, 64)), columns=3)
         >>> len(figure.axes)
@@ -48,11 +52,21 @@ def show_images(
         >>> plt.close(figure)
     """
     images = np.asarray(rows, dtype=float)
+    if not images.size or images.ndim not in (2, 3):
+        raise ValueError(
+            f"images must have the shape (n, D) or (rows, columns, D); got {images.shape}"
+        )
     if images.ndim == 2:
         columns = math.ceil(math.sqrt(len(images))) if columns is None else columns
         blank = np.full((-len(images) % columns, images.shape[1]), limits[1])
         images = np.concatenate([images, blank]).reshape(-1, columns, images.shape[1])
     height, width = shape if shape is not None else (math.isqrt(images.shape[-1]),) * 2
+    if height * width != images.shape[-1]:
+        raise ValueError(
+            f"{images.shape[-1]} values are no image of {height} x {width}: say shape=(height, width)"
+        )
+    if names and len(names) != len(images):
+        raise ValueError(f"{len(names)} names for {len(images)} rows of images")
     canvas = _canvas(images, height, width, limits[1])
     figure, axes = plt.subplots(
         figsize=(scale * images.shape[1] + (1.4 if names else 0.1), scale * images.shape[0] + 0.35)
@@ -119,7 +133,10 @@ def curves(
     for i, (name, line) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
         at, value = np.asarray(line[0], dtype=float), np.asarray(line[1], dtype=float)
-        axes.plot(at, value, label=name, color=colour, marker=marker, markersize=4)
+        style = STYLES[i // len(COLOURS) % len(STYLES)]
+        axes.plot(
+            at, value, style, label=name, color=colour, marker=marker or _dots(value), markersize=4
+        )
         if len(line) == 3:
             error = 2 * np.asarray(line[2], dtype=float)
             axes.fill_between(at, value - error, value + error, color=colour, alpha=0.2, lw=0)
@@ -136,6 +153,12 @@ def curves(
     if len(lines) + len(exact or {}) > 1:
         axes.legend(frameon=False, fontsize=9)
     return axes
+
+
+def _dots(values: NDArray[Any]) -> str:
+    """The marker without which a curve would not be seen: a line takes two points beside each other."""
+    seen = np.isfinite(values)
+    return "" if values.ndim == 1 and (seen[1:] & seen[:-1]).any() else "."
 
 
 def show_density(
@@ -169,7 +192,9 @@ def show_density(
     if axes is None:
         _, axes = plt.subplots(figsize=(4.0, 3.8), layout="constrained")
     left, right, bottom, top = extent
-    density = np.exp(np.asarray(log_density, dtype=float))
+    nats = np.asarray(log_density, dtype=float)
+    # Relative to the largest, which is the brightest anyhow: far from 0 the exponential has no digits.
+    density = np.exp(nats - np.max(nats[np.isfinite(nats)], initial=np.finfo(float).min))
     axes.imshow(
         density, origin="lower", extent=(left, right, bottom, top), cmap="viridis", aspect="auto"
     )
@@ -214,7 +239,12 @@ def show_classes(
         here = dots[classes == value]
         colour = colours(int(value) % 10)
         axes.scatter(
-            here[:, 0], here[:, 1], s=22, marker=f"${value}$", color=colour, linewidths=0.4
+            here[:, 0],
+            here[:, 1],
+            s=22 * max(1.0, 0.65 * len(str(value))) ** 2,  # of one height, however many digits
+            marker=f"${value}$",
+            color=colour,
+            linewidths=0.4,
         )
     axes.set(xlabel=x, ylabel=y, title=title)
     return axes

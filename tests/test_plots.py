@@ -58,6 +58,39 @@ def test_curves_have_labels_bands_and_exact_values():
     assert band.max() == pytest.approx(4.4)
 
 
+def test_curves_of_single_points_are_seen_and_no_two_are_alike():
+    lines = {f"{i}": ([1, 2], [i, i + 1]) for i in range(8)}
+    drawn = curves(
+        {**lines, "one": ([1], [2]), "apart": ([1, 2, 3], [2, np.nan, 3])}, "x", "y"
+    ).lines
+    assert [line.get_marker() for line in drawn] == [""] * 8 + [".", "."]
+    assert len({(line.get_color(), line.get_linestyle()) for line in drawn}) == 10
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_density_far_from_one_is_seen_too():
+    nats = np.array([[-1.0, -2.0], [-np.inf, np.nan]])
+    for shift in (0.0, -2000.0, 2000.0):
+        shown = show_density(nats + shift, (-1, 1, -1, 1)).images[0].get_array()
+        assert np.allclose(shown.filled(-1), [[1, np.exp(-1)], [0, -1]])
+    show_density(np.full((2, 2), -np.inf), (-1, 1, -1, 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "sentence"),
+    [
+        (np.zeros((0, 4)), {}, r"shape \(n, D\) .* got \(0, 4\)"),
+        (np.zeros(4), {}, r"got \(4,\)"),
+        (np.zeros((2, 6)), {}, r"6 values are no image of 2 x 2: say shape="),
+        (np.zeros((2, 6)), {"shape": (3, 3)}, "no image of 3 x 3"),
+        (np.zeros((4, 4)), {"names": ["a"]}, "1 names for 2 rows"),
+    ],
+)
+def test_what_is_no_grid_of_images_is_one_sentence(rows, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        show_images(rows, **options)
+
+
 def test_densities_and_classes_name_their_axes():
     axes = show_density(np.zeros((4, 4)), (-1, 1, -1, 1), points=np.zeros((3, 2)))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x1", "x2")

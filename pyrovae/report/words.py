@@ -186,7 +186,8 @@ def _not_finite(entry: Entry) -> list[str]:
 def _fixed(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return "–"
-    text = f"{value:,.{digits}f}" if abs(value) < 1e7 else f"{value:.3g}"
+    most = 1e7 if digits else 1e15  # counts are told in full
+    text = f"{value:,.{digits}f}" if abs(value) < most else f"{value:.3g}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
 
 

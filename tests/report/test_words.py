@@ -42,6 +42,10 @@ def test_numbers(value: Number | None, text: str) -> None:
     assert number(value) == text
 
 
+def test_counts_are_told_in_full() -> None:
+    assert number(Number(123_456_789.0), 0) == "123,456,789"
+
+
 def test_the_difference_over_rows_is_paired(folder: OutputFolder) -> None:
     (whole,) = read(folder)
     best, second = whole.best()[:2]
