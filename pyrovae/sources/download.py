@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import os
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,8 @@ import pooch
 
 from pyrovae.sources.transfer import served_by
 from pyrovae.storage.files import write_atomically
+
+log = logging.getLogger("pyrovae")
 
 FOLDER_VARIABLE = "PYROVAE_DATA"
 _ALGORITHMS = ("sha256", "md5", "git")
@@ -67,6 +70,7 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
     With the environment variable `PYROVAE_DATA`, the file is looked for in that folder and its
     sub-folder for the data set, and nothing is downloaded. Otherwise it comes from the cache, or
     from the first address that gives a whole and unchanged copy, which takes the place of a broken one.
+    Where the cache cannot be written, a warning says so.
 
     Args:
         file: which.
@@ -89,7 +93,7 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
         if path.is_file():
             try:
                 return decode(_content(path.read_bytes(), file))
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 failures.append(f"{path}: {error}")
     for address in file.addresses:
         try:
@@ -98,8 +102,7 @@ def obtain(file: RemoteFile, decode: Callable[[bytes], Decoded]) -> Decoded:
         except (ValueError, ConnectionError) as error:
             failures.append(f"{address}: {error}")
             continue
-        cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache / file.name, raw)
+        _keep(cache, file.name, raw)
         return found
     raise ConnectionError(
         f"{file.name} could not be had ({'; '.join(failures)}): download it from "
@@ -130,6 +133,15 @@ def _in_own_folder(file: RemoteFile, folder: Path) -> Path:
         f"{file.name} is not in the folder {folder} that {FOLDER_VARIABLE} names: put it at "
         f"{places[0]} (from {file.addresses[0]}), or unset {FOLDER_VARIABLE} to download it"
     )
+
+
+def _keep(cache: Path, name: str, raw: bytes) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache / name, raw)
+    except OSError as error:  # what was downloaded is as good without
+        why = error.strerror or error
+        log.warning("%s cannot be kept in %s (%s): it is downloaded every time.", name, cache, why)
 
 
 def _content(raw: bytes, file: RemoteFile) -> bytes:

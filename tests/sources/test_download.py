@@ -154,6 +154,25 @@ def test_a_broken_copy_in_the_cache_is_named_and_left_where_no_good_one_is_had(
     assert (server.cache / name).read_bytes() == broken
 
 
+def test_a_cache_that_cannot_be_written_costs_a_warning_alone(server, caplog):
+    server.cache.parent.mkdir(parents=True)
+    server.cache.write_text("where the folder would be")
+    for _ in range(2):
+        assert obtain(remote(server, "whole"), bytes) == CONTENT
+    assert f"file.gz cannot be kept in {server.cache} (File exists)" in caplog.text
+    assert server.asked == ["/whole/file.gz"] * 2
+
+
+def test_a_copy_that_cannot_be_read_is_replaced(server, monkeypatch):
+    obtain(remote(server, "whole"), bytes)
+    denied = PermissionError(13, "Permission denied")
+    with monkeypatch.context() as patch:
+        patch.setattr(download.Path, "read_bytes", lambda path: (_ for _ in ()).throw(denied))
+        with pytest.raises(ConnectionError, match=r"Permission denied.*answered 404"):
+            obtain(remote(server, "missing"), bytes)
+        assert obtain(remote(server, "whole"), bytes) == CONTENT
+
+
 def test_a_copy_put_into_the_cache_by_hand_is_taken(server):
     server.cache.mkdir(parents=True)
     (server.cache / "file").write_bytes(CONTENT)
