@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pyrovae import checkpoint
+from pyrovae.evidence import ImportanceSampling
 from pyrovae.experiment import Experiment, load
-from pyrovae.log_weights import log_weights
 from pyrovae.programs import RowGuide
 from pyrovae.publication.card import card, in_words
 from pyrovae.publication.export import export
@@ -159,11 +159,9 @@ def _k_hat(experiment: Experiment) -> str:
     """In words, from the first test rows."""
     model, guide, seed = experiment.model, experiment.guide, experiment.config.seed
     x = rows_for(model, experiment.data, "test")[:ROWS]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        own = refit(model, guide, x, seed=seed) if isinstance(guide, RowGuide) else guide
-        with torch.no_grad():
-            shapes = k_hat(log_weights(model, own, x, num_particles=DRAWS))
+    own = refit(model, guide, x, seed=seed) if isinstance(guide, RowGuide) else guide
+    drawn = ImportanceSampling(num_particles=DRAWS, keep=True)(model, own, x, seed=seed).log_weights
+    shapes = k_hat(cast(Tensor, drawn))
     limit = threshold(DRAWS)
     bad = int((shapes > limit).sum())
     return f"{bad} of {len(x)} (k-hat above {limit:.2f} with {DRAWS} draws)"

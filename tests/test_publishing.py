@@ -64,6 +64,24 @@ def test_the_card_says_what_it_is_and_how_good(run, published):
     assert "load_model" in code
 
 
+def test_the_code_on_the_card_runs(published, monkeypatch):
+    monkeypatch.chdir(published.parent)
+    blocks = (published / "README.md").read_text().split("```python\n")[1:]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.split("```")[0], {"x": torch.zeros(2, 64), "z": torch.zeros(2, 2)})
+
+
+def test_the_draws_for_the_card_are_scored_a_few_at_a_time(run, tmp_path):
+    rows = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, given: rows.append(given[0][..., 0].numel())
+    )
+    with hook:
+        publish(run.path, tmp_path / "model")
+    assert max(rows) <= 50 * 397  # of 1,000 draws for each of 397 rows
+
+
 def test_the_folder_holds_no_code(published):
     names = {p.name for p in published.iterdir()}
     assert names == {

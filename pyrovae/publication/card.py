@@ -55,6 +55,8 @@ EXPORTED = """
 Without Pyro, and without this package:
 
 ```python
+import torch
+
 {examples}
 ```
 """
