@@ -121,12 +121,16 @@ class Trainer:
         epoch = len(state.measured) + 1
         at = Measurement(state.steps, epoch, self.epochs, seconds, bound, validation_bound)
         self.close(at)
-        waited = epoch - state.best_epoch
-        patience = math.inf if self.patience is None else max(self.patience, self.validate_every)
-        state.stopped_early = waited >= patience
-        state.over = state.stopped_early or epoch >= self.epochs
+        self.look_whether_over()
         self.guard.epoch_ended(at)
         shown.epoch(at)
+
+    def look_whether_over(self) -> None:
+        """Note whether the epochs are over, or patience ran out."""
+        state, done = self.state, len(self.state.measured)
+        patience = math.inf if self.patience is None else max(self.patience, self.validate_every)
+        state.stopped_early = done - state.best_epoch >= patience
+        state.over = state.stopped_early or done >= self.epochs
 
     def close(self, at: Measurement) -> None:
         """What the end of an epoch does to the state."""

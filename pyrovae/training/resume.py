@@ -186,4 +186,4 @@ def _put(
             f"steps with {then} kinds of batches were compiled, here {now} can be, and compiled steps "
             "round differently: say resume='anyway' to go on all the same"
         )
-    state.over = state.stopped_early or len(state.measured) >= trainer.epochs
+    trainer.look_whether_over()  # epochs and patience may be others than they were

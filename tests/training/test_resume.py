@@ -145,6 +145,16 @@ def test_a_fit_can_be_made_longer(tmp_path):
     assert_same(everything(vae, folder=tmp_path / "fit", epochs=4), everything(vae, epochs=4))
 
 
+def test_a_fit_goes_on_with_more_patience(tmp_path):
+    still = {"validation": X[:10], "optim": functools.partial(torch.optim.SGD, lr=0.0), "epochs": 8}
+    short = everything(vae, folder=tmp_path / "fit", patience=2, **still)[1]
+    assert (len(short.epoch), short.stopped_early) == (3, True)
+    longer = everything(vae, folder=tmp_path / "fit", patience=5, **still)
+    assert len(longer[1].epoch) == 6
+    assert_same(longer, everything(vae, patience=5, **still))
+    assert_same(everything(vae, folder=tmp_path / "fit", **still), everything(vae, **still))
+
+
 def test_a_fit_that_is_over_is_not_trained_again(tmp_path):
     done = everything(vae, folder=tmp_path / "fit")
     before = sorted(p.name for p in (tmp_path / "fit").iterdir())
