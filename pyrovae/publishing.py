@@ -20,7 +20,7 @@ from pyrovae.publication.export import export
 from pyrovae.refit import refit
 from pyrovae.registry.parts import build
 from pyrovae.running.config import Part
-from pyrovae.running.evaluation import rows_for
+from pyrovae.running.evaluation import rows_of_part
 from pyrovae.sampling.psis import k_hat, threshold
 from pyrovae.storage.files import read_json, write_atomically, write_json
 from pyrovae.storage.run_folder import RunFolder
@@ -158,7 +158,7 @@ def _sizes(experiment: Experiment) -> dict[str, int]:
 def _k_hat(experiment: Experiment) -> str:
     """In words, from the first test rows."""
     model, guide, seed = experiment.model, experiment.guide, experiment.config.seed
-    x = rows_for(model, experiment.data, "test")[:ROWS]
+    x = rows_of_part(model, experiment.data, "test")[:ROWS]
     own = refit(model, guide, x, seed=seed) if isinstance(guide, RowGuide) else guide
     drawn = ImportanceSampling(num_particles=DRAWS, keep=True)(model, own, x, seed=seed).log_weights
     shapes = k_hat(cast(Tensor, drawn))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, RowGuide
 from pyrovae.refit import refit
-from pyrovae.running.evaluation import rows_for
+from pyrovae.running.evaluation import rows_of_part
 from pyrovae.running.examinations import (
     CONTINUOUS,
     DISCRETE,
@@ -94,9 +94,9 @@ def diagnose_data(
     return diagnose(
         model,
         guide,
-        rows_for(model, data, part),
+        rows_of_part(model, data, part),
         labels=getattr(data, part).labels,
-        train=None if classes is None else (rows_for(model, data, "train"), classes),
+        train=None if classes is None else (rows_of_part(model, data, "train"), classes),
         budget=budget,
         seed=seed,
         progress=progress,

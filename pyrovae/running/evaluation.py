@@ -124,7 +124,7 @@ def evaluate(
     whole_number("elbo_particles", elbo_particles, least=2)
     whole_number("refit_steps", refit_steps, least=1)
     found = []
-    for x in rows_for(model, data, part).split(ROWS_AT_ONCE):
+    for x in rows_of_part(model, data, part).split(ROWS_AT_ONCE):
         own = (
             refit(model, guide, x, steps=refit_steps, seed=seed)
             if isinstance(guide, RowGuide)
@@ -144,7 +144,7 @@ def evaluate(
     )
 
 
-def rows_for(model: Program, data: DataSet, part: PartName) -> Tensor:
+def rows_of_part(model: Program, data: DataSet, part: PartName) -> Tensor:
     """(n, D): the rows of a part, where the model is and as precise, as the data's split seed fixed them."""
     like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
     return data.fixed(part).to(like).detach()

@@ -15,7 +15,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.programs import ExactModel, GenerativeModel, Program, own_parameters
-from pyrovae.running.evaluation import ROWS_AT_ONCE, rows_for
+from pyrovae.running.evaluation import ROWS_AT_ONCE, rows_of_part
 from pyrovae.sources.dataset import DataSet
 
 Arrays = dict[str, NDArray[Any]]
@@ -35,7 +35,7 @@ def pictures(model: Program, guide: Program, data: DataSet, *, seed: int = 0) ->
         data: where test rows and labels come from.
         seed: of the draws; the global random state is left as it was found.
     """
-    x = rows_for(model, data, "test")[:ROWS_AT_ONCE]
+    x = rows_of_part(model, data, "test")[:ROWS_AT_ONCE]
     with torch.no_grad(), torch.random.fork_rng(), own_parameters():
         torch.manual_seed(seed)
         found = samples(model, x) | reconstructions(model, guide, x)
