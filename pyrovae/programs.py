@@ -125,13 +125,16 @@ def latent_sites(trace: poutine.Trace) -> dict[str, Any]:
     }
 
 
-def first_parameter(*programs: Program) -> Tensor | None:
-    """What says where the programs are and how precise: their first floating parameter."""
+def first_parameter(*programs: Program, otherwise: Tensor | None = None) -> Tensor:
+    """What says where the programs are and how precise: their first floating parameter.
+
+    ``otherwise`` is returned if they have none; an empty tensor by default.
+    """
     for module in modules_of(*programs):
         for parameter in module.parameters():
             if parameter.is_floating_point():
                 return parameter.detach()
-    return None
+    return torch.empty(0) if otherwise is None else otherwise
 
 
 def check(model: Program, guide: Program, *args: Any, **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from pyrovae.programs import RowGuide
 from pyrovae.publication.card import card, in_words
 from pyrovae.publication.export import export
 from pyrovae.refit import refit
-from pyrovae.registry.parts import build
+from pyrovae.registry.parts import build, is_path
 from pyrovae.running.config import Part
 from pyrovae.running.evaluation import rows_of_part
 from pyrovae.sampling.psis import k_hat, threshold
@@ -124,7 +124,7 @@ def load_model(folder: str | os.PathLike[str], *, own_parts: bool = False) -> Pu
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / FILE} is not a published model: {error} is missing") from error
     for kind, part in found.items():
-        if not own_parts and ("." in part.name or ":" in part.name):
+        if not own_parts and is_path(part.name):
             raise ValueError(
                 f"the {kind} in {path} is {part.name}, a class that is not of this package: if you have it "
                 "installed and trust it, say own_parts=True"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.densities.missing import known_missing
-from pyrovae.programs import GenerativeModel, own_parameters
+from pyrovae.programs import GenerativeModel, first_parameter, own_parameters
 
 
 @runtime_checkable
@@ -111,9 +111,8 @@ def export(model: nn.Module, guide: nn.Module, folder: Path) -> dict[str, str]:
     """
     features = getattr(model, "features", None)
     written: dict[str, str] = {}
-    like = next((p for p in model.parameters()), torch.empty(0))
     if isinstance(features, int) and not hasattr(guide, "for_rows"):
-        x = torch.zeros(2, features).to(like)
+        x = torch.zeros(2, features).to(first_parameter(model))
         with suppress(TypeError):
             _write(Encoder(guide), x, folder / "encoder.pt2", written)
     if isinstance(model, GenerativeModel):

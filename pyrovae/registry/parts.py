@@ -69,7 +69,7 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     """
     if not isinstance(name, str) or not name:
         raise ValueError(f"The {kind} must be a name or a dotted path; got {name!r}.")
-    if "." in name or ":" in name:
+    if is_path(name):
         return _import(kind, name.replace(":", "."))
     known = names(kind)
     found = name if name in known else {n.lower(): n for n in reversed(known)}.get(name.lower())
@@ -83,13 +83,22 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     return part
 
 
+def is_path(name: str) -> bool:
+    """Whether a part is named by a dotted path, as those of one's own are.
+
+    >>> is_path("VAE"), is_path("mylab.models.Mine")
+    (False, True)
+    """
+    return "." in name or ":" in name
+
+
 def public_name(kind: str, name: str) -> str:
     """The name as it is written in ``__all__``; a dotted path of a part stays as it is.
 
     >>> public_name("optim", "adam")
     'Adam'
     """
-    return name if "." in name or ":" in name else resolve(kind, name).__name__
+    return name if is_path(name) else resolve(kind, name).__name__
 
 
 def options(kind: str, name: str) -> dict[str, inspect.Parameter]:

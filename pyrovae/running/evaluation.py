@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyrovae.evidence import ImportanceSampling
-from pyrovae.programs import ExactModel, Program, RowGuide
+from pyrovae.programs import ExactModel, Program, RowGuide, first_parameter
 from pyrovae.refit import refit
 from pyrovae.registry.plain import whole_number
 from pyrovae.sampling.elbo import elbo_of
@@ -146,8 +146,7 @@ def evaluate(
 
 def rows_of_part(model: Program, data: DataSet, part: PartName) -> Tensor:
     """(n, D): the rows of a part, where the model is and as precise, as the data's split seed fixed them."""
-    like = next((p for p in getattr(model, "parameters", list)()), torch.empty(()))
-    return data.fixed(part).to(like).detach()
+    return data.fixed(part).to(first_parameter(model)).detach()
 
 
 def _rows(

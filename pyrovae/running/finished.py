@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from pyrovae.records import Record, RunFolder
-from pyrovae.registry.parts import build, options, resolve
+from pyrovae.registry.parts import build, is_path, options, resolve
 from pyrovae.running.config import PART_KINDS, Config
 from pyrovae.sources.dataset import PARTS, DataSet
 from pyrovae.training.setting import fingerprint
@@ -22,7 +22,7 @@ def rows_of_ones_own(config: Config, data: DataSet) -> dict[str, str]:
     What is read by a class with the option ``fingerprint`` is told apart by its configuration already.
     """
     name = config.data.name
-    if not _is_path(name) or "fingerprint" in options("data", name):
+    if not is_path(name) or "fingerprint" in options("data", name):
         return {}
     said = [fingerprint(data.part(part).stored) for part in PARTS]
     return {"fingerprint": hashlib.sha256("; ".join(said).encode()).hexdigest()[:12]}
@@ -37,7 +37,7 @@ def finished(folder: RunFolder, config: Config) -> Record | None:
     record = folder.finished(config.to_yaml())
     if record is None:
         return None
-    if _is_path(config.data.name):
+    if is_path(config.data.name):
         data = build("data", config.data.name, config.data.options)
         if other_rows(record, config, data):
             log.warning(
@@ -64,17 +64,13 @@ def other_rows(record: Record, config: Config, data: DataSet) -> bool:
     return None not in (now, then) and now != then
 
 
-def _is_path(name: str) -> bool:
-    return "." in name or ":" in name
-
-
 def _sources(config: Config) -> list[Path]:
     """The files of the classes that are named by their paths."""
     parts = {kind: getattr(config, kind) for kind in PART_KINDS}
     paths = [
         inspect.getsourcefile(resolve(kind, part.name))
         for kind, part in parts.items()
-        if part is not None and _is_path(part.name)
+        if part is not None and is_path(part.name)
     ]
     return [Path(path) for path in dict.fromkeys(paths) if path and Path(path).is_file()]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pyrovae.programs import first_parameter
@@ -29,8 +28,7 @@ def as_rows(x: Any, *programs: Any) -> Tensor:
     """
     known = [program for program in programs if program is not None]
     if not isinstance(x, Tensor) and (isinstance(x, list) or hasattr(x, "__array__")):
-        like = first_parameter(*known)
-        x = real_numbers("data", x).to(torch.empty(0) if like is None else like)
+        x = real_numbers("data", x).to(first_parameter(*known))
     if isinstance(x, Tensor):
         features = [n for p in known if isinstance(n := getattr(p, "features", None), int)]
         if x.dim() == 0 or len(x) == 0:

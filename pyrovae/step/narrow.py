@@ -118,7 +118,9 @@ class BeforeFunctorch(TorchFunctionMode):
     """Applies the rules for what `torch.func` takes apart itself before a table of rules is asked."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        taken_apart: Any = NotImplemented
+        kwargs = kwargs or {}
         if func is aten.binary_cross_entropy_with_logits.default:
-            taken_apart = binary_cross_entropy_with_logits(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {})) if taken_apart is NotImplemented else taken_apart
+            found = binary_cross_entropy_with_logits(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        return func(*args, **kwargs)

@@ -100,11 +100,8 @@ def feed(data: Data, validation: Any, model: Program, guide: Program) -> Feed:
         TypeError: ``validation`` beside a `DataSet`, or a guide that takes ``index`` where the model
             does not.
     """
-    like = first_parameter(model, guide)
-    if like is None:
-        like = torch.empty(0)
-        if isinstance(data, Tensor) and data.is_floating_point():
-            like = data[:0]
+    own = data[:0] if isinstance(data, Tensor) and data.is_floating_point() else None
+    like = first_parameter(model, guide, otherwise=own)
     if isinstance(data, DataSet):
         if validation is not None:
             raise TypeError("a DataSet has validation rows of its own: leave out validation=...")
