@@ -18,6 +18,7 @@ from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
 from pyrovae.registry.plain import whole_number
 from pyrovae.sources.seeds import generator_from
+from pyrovae.step.policy import compiled_by_number
 from pyrovae.step.precision import Precision
 from pyrovae.svi import SVI, Level
 from pyrovae.training.agreement import agreed
@@ -31,8 +32,6 @@ from pyrovae.training.progress import FitProgress, Measurement
 from pyrovae.training.randomness import own_randomness
 from pyrovae.training.resume import Resume, folder_of, take_up
 from pyrovae.training.svi_state import find_stored
-
-COMPILED_FROM = 100_000  # steps: compiling takes about as long as it saves in half of them
 
 
 def fit(
@@ -106,8 +105,9 @@ def fit(
             had happened; ``"anyway"`` goes on where circumstances differ and the bits may.
         checkpoint_steps: steps between two checkpoints; None goes by the clock alone.
         checkpoint_seconds: seconds between two checkpoints; None goes by steps alone.
-        level: how steps are taken, as in `pyrovae.SVI`; ``"auto"`` compiles them if there are very many, by
-            their number alone, since compiled steps round differently and clocks must not decide on bits.
+        level: how steps are taken, as in `pyrovae.SVI`; ``"auto"`` compiles them if they come to very much,
+            by the number of steps, rows and particles, since compiled steps round differently and clocks
+            must not decide on bits.
         precision: of the products in a step, as in `pyrovae.SVI`; validation bounds are in float32.
 
     Returns:
@@ -143,12 +143,15 @@ def fit(
     with own_randomness(seed, source.device), ExitStack() as stack:
         x, extras = check_together(source, model, guide, max(1, batches.batch_size // group.ranks))
         tensors, optimizer = make_optimizer(model, guide, optim, row_lr)
-        level = "compiled" if level == "auto" and epochs * rounds >= COMPILED_FROM else level
+        objective = _objective(objective)
+        rows = batches.batch_size * int(getattr(objective, "num_particles", 1))
+        if level == "auto" and compiled_by_number(epochs * rounds, rows):
+            level = "compiled"
         svi = SVI(
             model,
             guide,
             optimizer,
-            _objective(objective),
+            objective,
             level=level,
             expected_steps=epochs * rounds,
             clip_norm=clip_norm,

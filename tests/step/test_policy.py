@@ -1,7 +1,11 @@
 """Waiting to be fast must never make a fit take more than a tenth longer."""
 
-import pytest
+import importlib
 
+import pytest
+import torch
+
+from pyrovae import guides, models, objectives
 from pyrovae.step import policy
 from pyrovae.step.policy import Policy
 
@@ -78,3 +82,28 @@ def test_reproducible_runs_are_not_compiled_by_a_clock():
     decides.played("kind", 1.0)
     assert not decides.worth_compiling("kind")
     assert Policy("compiled", reproducible=True).worth_compiling("kind")
+
+
+@pytest.mark.parametrize(("particles", "level"), [(1, "auto"), (64, "compiled")])
+def test_fits_with_many_particles_are_compiled_from_fewer_steps(particles, level, monkeypatch):
+    asked = {}
+
+    def svi(*programs, **options):
+        asked.update(options)
+        raise InterruptedError
+
+    fitting = importlib.import_module("pyrovae.fit")
+    monkeypatch.setattr(fitting, "SVI", svi)
+    model = models.VAE(2, latent=1, hidden=[2])
+    guide = guides.Amortized(2, 1, hidden=[2])
+    with pytest.raises(InterruptedError):
+        fitting.fit(
+            model,
+            guide,
+            torch.zeros(100, 2),
+            objectives.IWAE(num_particles=particles),
+            epochs=10_000,
+            batch_size=100,
+            progress=False,
+        )
+    assert asked["level"] == level
