@@ -18,7 +18,7 @@ from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
 from pyrovae.registry.plain import whole_number
 from pyrovae.sources.seeds import generator_from
-from pyrovae.step.policy import compiled_by_number
+from pyrovae.step.policy import settled
 from pyrovae.step.precision import Precision
 from pyrovae.svi import SVI, Level
 from pyrovae.training.agreement import agreed
@@ -143,16 +143,13 @@ def fit(
     with own_randomness(seed, source.device), ExitStack() as stack:
         x, extras = check_together(source, model, guide, max(1, batches.batch_size // group.ranks))
         tensors, optimizer = make_optimizer(model, guide, optim, row_lr)
-        objective = _objective(objective)
         rows = batches.batch_size * int(getattr(objective, "num_particles", 1))
-        if level == "auto" and compiled_by_number(epochs * rounds, rows):
-            level = "compiled"
         svi = SVI(
             model,
             guide,
             optimizer,
-            objective,
-            level=level,
+            _objective(objective),
+            level=settled(level, epochs * rounds, rows),
             expected_steps=epochs * rounds,
             clip_norm=clip_norm,
             reproducible=True,

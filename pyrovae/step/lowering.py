@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, fx
 
 from pyrovae.step.narrow import RULES, BeforeFunctorch
 from pyrovae.step.noise import is_draw, take_out_noise
-from pyrovae.step.products import lowered
 
+aten = torch.ops.aten
 Lowered = Callable[[list[Tensor]], Sequence[Tensor | None]]
 
 
@@ -89,11 +94,44 @@ def _inductor(module: fx.GraphModule) -> Lowered:
     in_cpp = all(fake.device.type == "cpu" for fake in fakes) and not any(
         map(is_draw, module.graph.nodes)
     )
-    with _settings(cpp_wrapper=in_cpp), lowered(), tracing(context), V.set_real_inputs(fakes):
+    with (
+        _settings(cpp_wrapper=in_cpp),
+        _own_lowerings(),
+        tracing(context),
+        V.set_real_inputs(fakes),
+    ):
         compiled: Any = compile_fx_inner(module, fakes, cpp_wrapper=in_cpp)
     # What the object calls in its turn, after it has looked whether somebody profiles.
     called: Lowered = getattr(compiled, "current_callable", None) or compiled
     return called
+
+
+@contextmanager
+def _own_lowerings() -> Iterator[None]:
+    """Let Inductor write products and softplus as we do, where it has what they are made of.
+
+    And let sums after a product be: Inductor has libraries add them, which copy what is added first.
+    """
+    from torch._inductor import lowering
+    from torch._inductor.fx_passes import post_grad
+
+    try:
+        from pyrovae.step import products, small_products, softplus
+    except ImportError:  # another version of it
+        yield
+        return
+    own = {aten.mm.default: products.lowering, aten.softplus.default: softplus.lowering}
+    apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
+    tag = f"{torch.compiler.config.cache_key_tag} {_digest(products, small_products, softplus)}"
+    cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
+    with patch.dict(lowering.lowerings, own), apart, cached:
+        yield
+
+
+def _digest(*modules: ModuleType) -> str:
+    """Of their code: Inductor's cache on disk does not know that its lowerings are others."""
+    texts = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+    return f"pyrovae {hashlib.sha256(texts).hexdigest()}"
 
 
 def _settings(*, cpp_wrapper: bool = False) -> Any:

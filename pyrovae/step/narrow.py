@@ -2,7 +2,7 @@
 
 Matrix products with a side of a few columns become sums of products, which a compiler joins to what is
 around them: a library packs its operands first, which for a latent space of two dimensions takes ten times
-as long as the product. Other matrix products are kept, with their bias apart; large ones go to oneDNN.
+as long as the product. Other matrix products are kept, with their bias apart.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pyrovae.step.products import by_onednn
-
 aten = torch.ops.aten
 FEW = 4
 
 
 def mm(left: Tensor, right: Tensor) -> Tensor:
-    """(M, K) by (K, N) where K or N is small, or all of M, K and N are large."""
+    """(M, K) by (K, N) where K or N is small."""
     rows, inner = left.shape
     columns = right.shape[1]
     if left.dtype == torch.bfloat16:  # its sums are taken in float32
@@ -36,7 +34,7 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
         return total
     if columns <= FEW and rows > FEW:
         return torch.stack([(left * right[:, n]).sum(1) for n in range(columns)], 1)
-    return by_onednn(left, right)
+    return NotImplemented
 
 
 def addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -47,8 +45,10 @@ def addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: An
 
 
 def softplus(x: Tensor, beta: Any = 1, threshold: Any = 20) -> Tensor:
-    """The positive part and a rest that is never above log 2."""
-    return NotImplemented if beta != 1 else x.relu() + log1p_of_share((-x.abs()).exp())
+    """The positive part and a rest; in single precision as it is, for `pyrovae.step.softplus`."""
+    if beta == 1 and x.dtype == torch.float32:
+        return NotImplemented
+    return torch.where(x * beta > threshold, x, (x * beta).exp().log1p() / beta)
 
 
 def binary_cross_entropy_with_logits(
@@ -58,10 +58,10 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
     reduction: int = 1,
 ) -> Tensor:
-    """Of every element, with one exponential and a series for two exponentials and a logarithm."""
+    """Of every element, with one exponential for two."""
     if reduction != 0 or weight is not None or pos_weight is not None:
         return NotImplemented
-    return (1.0 - target) * logits + (-logits).relu() + log1p_of_exponential(logits.abs())
+    return (1.0 - target) * logits + (-logits).relu() + torch.nn.functional.softplus(-logits.abs())
 
 
 def softplus_backward(gradient: Tensor, x: Tensor, beta: Any, threshold: Any) -> Tensor:
@@ -77,32 +77,6 @@ def power(base: Any, exponent: Tensor) -> Tensor:
     if exponent.dtype != torch.float64 or not base > 0:
         return NotImplemented
     return (exponent * math.log(base)).exp()
-
-
-def log1p_of_share(share: Tensor) -> Tensor:
-    """Log(1 + t) of numbers from 0 to 1: 2 artanh(t / (2 + t))."""
-    if share.dtype != torch.float32:
-        return share.log1p()
-    return twice_artanh(share * (share + 2.0).reciprocal())
-
-
-def log1p_of_exponential(positive: Tensor) -> Tensor:
-    """Log(1 + exp(-a)) of a from 0: the same with t = exp(-a), in one use of an exponential.
-
-    A compiler writes an exponential that is used twice to memory, which takes longer than the rest.
-    """
-    if positive.dtype != torch.float32:
-        return (-positive).exp().log1p()
-    return twice_artanh((positive.exp() * 2.0 + 1.0).reciprocal())
-
-
-def twice_artanh(ratio: Tensor) -> Tensor:
-    """Of numbers from 0 to 1/3, by a short series, to the last bits."""
-    square = ratio * ratio
-    total = square * (2.0 / 15.0) + 2.0 / 13.0
-    for odd in (11, 9, 7, 5, 3, 1):
-        total = total * square + 2.0 / odd
-    return ratio * total
 
 
 RULES: dict[Any, Callable[..., Tensor]] = {

@@ -41,13 +41,14 @@ def compiling_saves(step: float) -> float:
     return min(0.3 * step, 0.5e-3 + 0.05 * step)
 
 
-def compiled_by_number(steps: int, rows: int) -> bool:
-    """Whether so many steps, each of so many rows (with particles, rows times particles), are compiled.
+def settled(level: Level, steps: int, rows: int) -> Level:
+    """The level for so many steps, each of so many rows (with particles, rows times particles).
 
-    >>> compiled_by_number(50_000, rows=128), compiled_by_number(50_000, rows=100 * 64)
-    (False, True)
+    >>> settled("auto", 50_000, rows=128), settled("auto", 50_000, rows=100 * 64)
+    ('auto', 'compiled')
     """
-    return steps * max(1.0, rows / FEW_ROWS) >= MANY_STEPS
+    many = steps * max(1.0, rows / FEW_ROWS) >= MANY_STEPS
+    return "compiled" if level == "auto" and many else level
 
 
 class Policy:

@@ -1,10 +1,37 @@
-"""Large products go to oneDNN, and come out the same."""
+"""Small products are written out, large ones go to oneDNN, and all come out the same."""
 
 import pytest
 import torch
+from torch._inductor import config
 
-from pyrovae.step.lowering import lower, without_mutation
-from pyrovae.step.products import LARGE
+from pyrovae.step import products
+from pyrovae.step.lowering import lower
+from pyrovae.step.small_products import LONGEST, SmallProduct
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What took the products of a function that is compiled, in their order."""
+    names = []
+
+    def noted(name, call):
+        return lambda *sides: names.append(name) or call(*sides)
+
+    monkeypatch.setattr(products, "by_library", noted("library", products.by_library))
+    monkeypatch.setattr(SmallProduct, "of", noted("small", SmallProduct.of))
+    monkeypatch.setattr(products.Linear, "create", noted("oneDNN", products.Linear.create))
+    with config.patch(fx_graph_cache=False):  # what lies there is not lowered again
+        yield names
+
+
+def compiled(function, *tensors):
+    # Compiled code empties the list that it is given.
+    return lower(function, tensors)([*tensors])
+
+
+def same(function, *tensors):
+    for found, right in zip(compiled(function, *tensors), function(*tensors), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-4)
 
 
 def loss_and_gradients(x, weight):
@@ -18,36 +45,86 @@ def made(rows, inner, columns):
     return [torch.randn(*shape, generator=generator) for shape in ((rows, inner), (columns, inner))]
 
 
-def calls(rows, inner, columns):
-    graph = without_mutation(loss_and_gradients, made(rows, inner, columns)).graph
-    names = [str(node.target).split(".")[:2] for node in graph.nodes if node.op == "call_function"]
-    return names.count(["mkldnn", "_linear_pointwise"]), names.count(["aten", "mm"])
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [
+        ((256, 128, 128), ["oneDNN"] * 3),
+        ((255, 128, 128), ["small"] * 3),
+        ((260, 70, 301), ["oneDNN"] * 3),
+        ((6, 64, 64), ["library", "library", "small"]),
+        ((LONGEST + 1, 30, 50), ["small", "small", "library"]),
+        ((16, 16, 16), ["library"] * 3),
+    ],
+)
+def test_compiled_products_equal_eager_ones(size, names, taken):
+    same(loss_and_gradients, *made(*size))
+    assert taken == names
 
 
-def test_small_products_stay_where_they_are():
-    assert LARGE == 256 * 128 * 128
-    assert calls(256, 128, 128) == (3, 0)
-    assert calls(255, 128, 128) == (0, 3)
+def test_small_products_of_any_size(taken):
+    sizes = [(8, 300), (9, 62), (19, 16), (64, 17), (21, 63), (12, 64), (13, 65), (10, 130)]
+    x, weight = made(64, 300, 300)
+    same(lambda x, weight: [x[:m] @ weight[:n].mT for m, n in sizes], x, weight)
+    assert taken == ["small"] * len(sizes)
 
 
-@pytest.mark.parametrize("size", [(256, 128, 128), (260, 70, 301)])
-def test_compiled_products_equal_eager_ones(size):
-    tensors = made(*size)
-    compiled = lower(loss_and_gradients, tensors)
-    # Compiled code empties the list that it is given.
-    for found, right in zip(compiled([*tensors]), loss_and_gradients(*tensors), strict=True):
-        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-4)
+def test_small_products_of_any_strides(taken):
+    x, weight = made(40, 60, 50)
+
+    def parts(x, weight):
+        return [
+            x[1:, 3:43] @ weight[:, 5:45].mT,  # rows that begin in the middle
+            x[::2] @ weight.mT,
+            x.mT[:, :33] @ x[:33],  # twice the same numbers
+            weight[:, ::2] @ x.mT[::2],
+            x[:, :1].expand(40, 50) @ weight,
+        ]
+
+    same(parts, x, weight)
+    assert taken == ["small"] * 5
 
 
-def test_double_precision_is_left_alone():
-    tensors = [tensor.double() for tensor in made(256, 128, 128)]
-    graph = without_mutation(loss_and_gradients, tensors).graph
-    assert not any("mkldnn" in str(node.target) for node in graph.nodes)
+def test_what_follows_a_small_product(taken):
+    x, weight = made(40, 60, 50)
+
+    def followed(x, weight):
+        alone = (x @ weight.mT + weight[:, 0]).tanh()
+        product = x @ weight.mT * 2
+        shared = x @ weight.mT
+        turned = (x @ weight.mT).mT.sin()
+        wide = (x @ weight.mT).view(4, 10, 50).exp()
+        return [alone, product.relu(), product.sum(0), shared.cos(), shared, turned, wide]
+
+    same(followed, x, weight)
 
 
-def test_large_products_in_bfloat16_are_left_in_it():
-    tensors = [tensor.bfloat16() for tensor in made(256, 128, 128)]
-    graph = without_mutation(lambda x, weight: [x @ weight.mT], tensors).graph
-    (product,) = [node for node in graph.nodes if str(node.target) == "aten.mm.default"]
-    assert product.meta["val"].dtype == torch.bfloat16
-    assert not any("mkldnn" in str(node.target) for node in graph.nodes)
+def test_a_small_product_that_is_not_a_number():
+    x, weight = made(40, 60, 50)
+    x[3, 4], x[5, 6] = torch.nan, torch.inf
+    (found,) = compiled(lambda x, weight: [x @ weight.mT], x, weight)
+    torch.testing.assert_close(found, x @ weight.mT, rtol=1e-5, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_small_products_by_any_number_of_threads(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        same(loss_and_gradients, *made(61, 50, 40))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_left_alone(dtype, taken):
+    def product(x, weight):
+        return [x @ weight.mT]
+
+    (found,) = compiled(product, *(tensor.to(dtype) for tensor in made(64, 64, 64)))
+    assert found.dtype == dtype
+    assert taken == ["library"]
+
+
+def test_a_fit_does_without_another_inductor(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyrovae.step.products", None)
+    same(loss_and_gradients, *made(50, 50, 50))

@@ -1,0 +1,198 @@
+"""Small matrix products in compiled code: two or three times as fast as a call of a library.
+
+A library looks at sizes and strides, decides and packs at every call. Here the sizes are known when the code
+is written, and what follows the product element by element is done while its numbers are in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch._inductor import ir
+from torch._inductor.codegen.cpp import get_export_declaration
+from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
+from torch._inductor.codegen.cpp_template import CppTemplate
+from torch._inductor.cpu_vec_isa import pick_vec_isa
+from torch._inductor.kernel.mm_common import mm_args
+from torch._inductor.utils import parallel_num_threads
+from torch._inductor.virtualized import V
+
+LEAST = 2**13  # products of two numbers; of fewer, a call takes no longer than waiting for threads
+LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so many rows
+
+# Each thread takes some rows of the left side, four at a time, and blocks of columns of the right one, which
+# it writes one after another first: then sums stay in registers, and strides cost nothing.
+CODE = """
+using {{name}}_vector = at::vec::Vectorized<float>;
+
+template <int ROWS>
+static inline void {{name}}_rows(const float* left, const float* right, float* out, int64_t columns) {
+    using Vector = {{name}}_vector;
+    Vector sums[ROWS][{{vectors}}];
+    #pragma GCC unroll 16
+    for (int row = 0; row < ROWS; ++row)
+        #pragma GCC unroll 16
+        for (int v = 0; v < {{vectors}}; ++v) sums[row][v] = Vector(0.0f);
+    for (int64_t k = 0; k < {{K}}; ++k) {
+        Vector values[{{vectors}}];
+        #pragma GCC unroll 16
+        for (int v = 0; v < {{vectors}}; ++v)
+            values[v] = Vector::loadu(right + k * {{width}} + v * {{lanes}});
+        #pragma GCC unroll 16
+        for (int row = 0; row < ROWS; ++row) {
+            const Vector factor(left[row * {{strides[0]}} + k * {{strides[1]}}]);
+            #pragma GCC unroll 16
+            for (int v = 0; v < {{vectors}}; ++v)
+                sums[row][v] = at::vec::fmadd(factor, values[v], sums[row][v]);
+        }
+    }
+    for (int row = 0; row < ROWS; ++row)
+        for (int v = 0; v < {{vectors}}; ++v) {
+            const int64_t count = columns - v * {{lanes}};
+            float* at = out + row * {{out_row}} + v * {{lanes}};
+            if (count >= {{lanes}}) sums[row][v].store(at);
+            else if (count > 0) sums[row][v].store(at, static_cast<int>(count));
+        }
+}
+
+extern "C" {{export}}
+{{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases=aliases)}}
+{
+    {{kernel.maybe_codegen_profile()}}
+    const float* left = &{{kernel.index(left, [0, 0])}};
+    const float* right = &{{kernel.index(right, [0, 0])}};
+    #pragma omp parallel num_threads({{threads}})
+    {
+        const int64_t thread = omp_get_thread_num();
+        const int64_t share = ({{M}} / 4 + {{threads}} - 1) / {{threads}} * 4;
+        const int64_t begin = thread * share;
+        const int64_t end = thread == {{threads - 1}} ? {{M}} : std::min<int64_t>(begin + share, {{M}});
+        alignas(64) float block[{{K}} * {{width}}];
+        {%- if epilogues %}
+        {{kernel.define_stack_allocated_buffer("sums", [16, width])}}
+        {%- endif %}
+        for (int64_t n_start = 0; n_start < {{N}}; n_start += {{width}}) {
+            const int64_t n_end = std::min<int64_t>(n_start + {{width}}, {{N}});
+            const int64_t columns = n_end - n_start;
+            if (columns < {{width}}) std::fill(block, block + {{K}} * {{width}}, 0.0f);
+            for (int64_t k = 0; k < {{K}}; ++k)
+                for (int64_t n = 0; n < columns; ++n)
+                    block[k * {{width}} + n] = right[k * {{strides[2]}} + (n_start + n) * {{strides[3]}}];
+            for (int64_t m_start = begin; m_start < end; m_start += 16) {
+                const int64_t m_end = std::min<int64_t>(m_start + 16, end);
+                {%- if epilogues %}
+                float* into = sums;
+                {%- else %}
+                float* into = &{{kernel.index(out, ["m_start", "n_start"])}};
+                {%- endif %}
+                const float* from = left + m_start * {{strides[0]}};
+                int64_t m = m_end - m_start;
+                for (; m >= 4; m -= 4, from += 4 * {{strides[0]}}, into += 4 * {{out_row}})
+                    {{name}}_rows<4>(from, block, into, columns);
+                for (; m > 0; --m, from += {{strides[0]}}, into += {{out_row}})
+                    {{name}}_rows<1>(from, block, into, columns);
+                {%- if epilogues %}
+                {%- set tile = kernel.slice_nd(out, [("m_start", "m_end"), ("n_start", "n_end")]) %}
+                {%- set found = kernel.slice_nd(
+                    kernel.local_buffers["sums"], [("0", "m_end - m_start"), ("0", "n_end - n_start")]) %}
+                {{kernel.store_output(
+                    tile, found, product, epilogues, offsets=("m_start", "n_start"), reindexers=reindexers)}}
+                {%- endif %}
+            }
+        }
+    }
+}
+"""
+
+
+def suits(left: Any, right: Any) -> bool:
+    """Whether a product of numbers in single precision is worth it."""
+    (rows, inner), columns = left.get_size(), right.get_size()[1]
+    products = rows * inner * columns
+    return bool(products >= LEAST and rows >= 8 and inner <= LONGEST and pick_vec_isa())
+
+
+class SmallProduct(CppTemplate):
+    """(M, K) by (K, N), of any strides, and what is done with its elements one by one."""
+
+    def __init__(self, sides: Sequence[Any], layout: Any) -> None:
+        super().__init__("small_product", list(sides), layout, parallel_num_threads())
+
+    @classmethod
+    def of(cls, left: Any, right: Any) -> Any:
+        """The node for it."""
+        *_, layout, left, right = mm_args(left, right)
+        for side in (left, right):
+            side.freeze_layout()
+        return cls([left, right], layout).generate().output_node()
+
+    def render(  # type: ignore[override]
+        self,
+        kernel: Any,
+        template_buffer_node: Any = None,
+        flag_template_buffer_has_other_users: bool | None = None,
+        epilogue_nodes: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> str:
+        """The code."""
+        left, right = self.input_nodes
+        (rows, inner), columns = map(int, left.get_size()), int(right.get_size()[1])
+        lanes = pick_vec_isa().nelements(torch.float32)
+        vectors = min(-(-columns // lanes), 4 if lanes >= 16 else 2)
+        whole: Any = self.output_node if template_buffer_node is None else template_buffer_node
+        product, last, out, reindexers = _followed(
+            whole, list(epilogue_nodes or ()), bool(flag_template_buffer_has_other_users)
+        )
+        with patch.object(V.graph, "get_dtype", self._fake_get_dtype(product)):
+            text: str = self._template_from_string(CODE).render(
+                kernel=kernel,
+                name=kernel.kernel_name,
+                export=get_export_declaration(),
+                inputs={"x": left, "w": right},
+                aliases={product.get_name(): last[-1].get_name()} if last else {},
+                left=left,
+                right=right,
+                out=out,
+                product=product,
+                epilogues=last,
+                reindexers=reindexers,
+                strides=[*map(int, left.get_stride()), *map(int, right.get_stride())],
+                M=rows,
+                K=inner,
+                N=columns,
+                lanes=lanes,
+                vectors=vectors,
+                width=lanes * vectors,
+                out_row=lanes * vectors if last else int(out.get_stride()[0]),
+                threads=self.num_threads,
+            )
+        return self.header().getvalue() + text
+
+
+def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any], Any, list[Any]]:
+    """The product, what is done with its elements, where they go in the end, and how these are counted."""
+    if not nodes:
+        return whole, [], whole, []
+    product, first = whole, []
+    if shared:
+        product = ir.Buffer(name=f"{whole.get_name()}_product", layout=whole.layout)
+        first = [_copy(product, whole.get_name())]
+    out, reindexers = gen_2d_view_of_epilogue_buf(
+        nodes[-1], whole, nodes, [None] * len(first), [None] * len(nodes)
+    )
+    return product, first + nodes, out, reindexers
+
+
+def _copy(product: Any, name: str) -> Any:
+    """The product itself, where it is needed beside what is done with it."""
+    load = product.make_loader()
+    same = ir.Pointwise(
+        device=product.get_device(),
+        dtype=product.get_dtype(),
+        inner_fn=load,
+        ranges=product.get_size(),
+    )
+    return ir.ComputedBuffer(name=name, layout=product.layout, data=same)
