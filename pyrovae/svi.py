@@ -57,8 +57,8 @@ class SVI:
         clip_norm: the largest norm of the gradient of all parameters together; None does not clip.
         reproducible: the same seed gives the same bits in another process: ``"auto"`` does not compile,
             since a clock would say from which step on.
-        precision: of matrix products and convolutions. ``"bfloat16"`` is faster where the hardware
-            multiplies faster in it; parameters, log-probabilities and sums stay in float32.
+        precision: of large matrix products, and of convolutions. ``"bfloat16"`` is faster where the
+            hardware multiplies faster in it; parameters, log-probabilities and sums stay in float32.
         share: makes the gradients of this process those of all, before they are clipped and applied.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions in bfloat16, everything else in the precision of the program."""
+"""Large matrix products and convolutions in bfloat16, everything else in the precision of the program."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from torch.overrides import TorchFunctionMode
 Precision = Literal["float32", "bfloat16"]
 
 _functional = torch.nn.functional
-PRODUCTS = frozenset(
+CONVOLUTIONS = frozenset(
     {
-        _functional.linear,
         _functional.conv1d,
         _functional.conv2d,
         _functional.conv_transpose1d,
         _functional.conv_transpose2d,
+    }
+)
+BY_MATRICES = frozenset(
+    {
+        _functional.linear,
         torch.matmul,
         torch.mm,
         torch.bmm,
@@ -31,24 +35,33 @@ PRODUCTS = frozenset(
 )
 
 
+LARGE = (
+    2**22
+)  # products of two numbers; a smaller product of matrices takes no less time in bfloat16
+
+
 class ProductsInBfloat16(TorchFunctionMode):
-    """Rounds what enters a product to bfloat16, and gives its result back in the precision it came in.
+    """Rounds what enters a large product to bfloat16, and gives its result back in the precision it came in.
 
     Sums inside a product are taken in float32 by the hardware. Activations, log-probabilities, sums over
     dimensions and particles, gradients and parameters stay in float32: unlike under ``torch.autocast``,
     no distribution ever has parameters of 8 bits.
 
     Example:
-        >>> x = torch.full((1, 2), 1.001)
+        >>> x = torch.full((1, 2**22), 1.001)
         >>> with ProductsInBfloat16():
-        ...     print(x @ x.mT, x * x)
-        tensor([[2.]]) tensor([[1.0020, 1.0020]])
+        ...     print((x @ x.mT) / 2**22, x[:, :2] @ x[:, :2].mT, (x * x).mean())
+        tensor([[1.]]) tensor([[2.0040]]) tensor(1.0020)
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         first = args[0] if args else None
-        if func not in PRODUCTS or not isinstance(first, Tensor) or first.dtype != torch.float32:
+        if not isinstance(first, Tensor) or first.dtype != torch.float32:
+            return func(*args, **kwargs)
+        if func not in CONVOLUTIONS | BY_MATRICES:
+            return func(*args, **kwargs)
+        if func in BY_MATRICES and _size(func, *args, **kwargs) < LARGE:
             return func(*args, **kwargs)
         if func is _functional.linear:
             return _linear(*args, **kwargs)
@@ -59,6 +72,17 @@ class ProductsInBfloat16(TorchFunctionMode):
 def products_in(precision: Precision) -> AbstractContextManager[Any]:
     """A context in which products are taken in this precision."""
     return ProductsInBfloat16() if precision == "bfloat16" else nullcontext()
+
+
+def _size(func: Any, left: Tensor, *others: Any, **named: Any) -> int:
+    """Products of two numbers in one of matrices, of which the second may be named."""
+    right: Tensor = next(iter([*others, *named.values()]))
+    if func is _functional.linear:
+        return left.numel() * len(right)
+    if func is Tensor.__rmatmul__:
+        left, right = right, left
+    rows, columns = (left.shape[-2:-1] or (1,))[0], right.shape[-1] if right.dim() > 1 else 1
+    return max(left.numel() * columns, right.numel() * rows)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

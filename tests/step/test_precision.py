@@ -8,9 +8,15 @@ from torch import nn
 
 from pyrovae import SVI, guides, models
 from pyrovae.objectives import ELBO, IWAE
+from pyrovae.step import precision
 from pyrovae.step.precision import ProductsInBfloat16
 
 X = torch.rand(32, 20, generator=torch.Generator().manual_seed(0)).round()
+
+
+@pytest.fixture(autouse=True)
+def all_are_large(monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", 1)
 
 
 def vae():
@@ -19,10 +25,10 @@ def vae():
     return model, guides.Amortized(20, 8, hidden=(16,))
 
 
-def train(level, precision, loss=ELBO, steps=60):
+def train(level, rounding, loss=ELBO, steps=60):
     model, guide = vae()
     adam = functools.partial(torch.optim.Adam, lr=1e-2)
-    svi = SVI(model, guide, adam, loss(), level=level, precision=precision)
+    svi = SVI(model, guide, adam, loss(), level=level, precision=rounding)
     torch.manual_seed(1)
     losses = [svi.step(X) for _ in range(steps)]
     return [p.detach().clone() for p in svi.parameters()], losses
@@ -61,6 +67,39 @@ def test_only_products_are_rounded(make):
     assert came.dtype == torch.float32
     assert not torch.equal(came, exact)
     torch.testing.assert_close(came, exact, rtol=0.02, atol=0.02)
+
+
+def products(x, weight):
+    return [
+        x @ weight.mT,
+        torch.mm(x, weight.mT),
+        torch.matmul(x, other=weight.mT),
+        weight.mT.__rmatmul__(x),
+        nn.functional.linear(x, weight),
+        nn.functional.linear(x, weight=weight),
+        torch.bmm(x[None], weight.mT[None])[0],
+        (x.mT[:, :, None] * weight.mT[:, None]).sum(0),
+    ]
+
+
+@pytest.mark.parametrize("large", [20 * 30 * 40, 20 * 30 * 40 + 1])
+def test_small_products_are_not_rounded(large, monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", large)
+    x, weight = torch.randn(20, 30), torch.randn(40, 30)
+    with ProductsInBfloat16():
+        came = products(x, weight)
+    exact = products(x, weight)
+    rounded = [(a - b).abs().max() > 1e-3 for a, b in zip(came, exact, strict=True)]
+    assert rounded == [large == 20 * 30 * 40] * 7 + [False]
+
+
+def test_sizes_of_vectors(monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", 600)
+    matrix, vector = torch.randn(20, 30), torch.randn(30)
+    with ProductsInBfloat16():
+        assert not torch.equal(matrix @ vector, torch.mv(matrix, vector))
+        assert not torch.equal(vector @ matrix.mT, torch.mv(matrix, vector))
+        assert torch.equal(vector @ vector, torch.dot(vector, vector))
 
 
 def test_products_in_float64_are_left_alone():
