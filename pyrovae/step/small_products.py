@@ -6,12 +6,13 @@ is written, and what follows the product element by element is done while its nu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch._inductor import ir
+from torch._inductor import config, ir
 from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
 from torch._inductor.codegen.cpp_template import CppTemplate
@@ -22,6 +23,8 @@ from torch._inductor.virtualized import V
 
 LEAST = 2**13  # products of two numbers; of fewer, a call takes no longer than waiting for threads
 LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so many rows
+
+TILE = 16  # rows that a thread takes at once
 
 # Each thread takes some rows of the left side, four at a time, and blocks of columns of the right one, which
 # it writes one after another first: then sums stay in registers, and strides cost nothing.
@@ -64,15 +67,11 @@ extern "C" {{export}}
     {{kernel.maybe_codegen_profile()}}
     const float* left = &{{kernel.index(left, [0, 0])}};
     const float* right = &{{kernel.index(right, [0, 0])}};
-    #pragma omp parallel num_threads({{threads}})
+    {{parallel}}
     {
-        const int64_t thread = omp_get_thread_num();
-        const int64_t share = ({{M}} / 4 + {{threads}} - 1) / {{threads}} * 4;
-        const int64_t begin = thread * share;
-        const int64_t end = thread == {{threads - 1}} ? {{M}} : std::min<int64_t>(begin + share, {{M}});
         alignas(64) float block[{{K}} * {{width}}];
         {%- if epilogues %}
-        {{kernel.define_stack_allocated_buffer("sums", [16, width])}}
+        {{kernel.define_stack_allocated_buffer("sums", [tile, width])}}
         {%- endif %}
         for (int64_t n_start = 0; n_start < {{N}}; n_start += {{width}}) {
             const int64_t n_end = std::min<int64_t>(n_start + {{width}}, {{N}});
@@ -81,8 +80,11 @@ extern "C" {{export}}
             for (int64_t k = 0; k < {{K}}; ++k)
                 for (int64_t n = 0; n < columns; ++n)
                     block[k * {{width}} + n] = right[k * {{strides[2]}} + (n_start + n) * {{strides[3]}}];
-            for (int64_t m_start = begin; m_start < end; m_start += 16) {
-                const int64_t m_end = std::min<int64_t>(m_start + 16, end);
+            {%- if parallel %}
+            #pragma omp for schedule(static) nowait
+            {%- endif %}
+            for (int64_t m_start = 0; m_start < {{M}}; m_start += {{tile}}) {
+                const int64_t m_end = std::min<int64_t>(m_start + {{tile}}, {{M}});
                 {%- if epilogues %}
                 float* into = sums;
                 {%- else %}
@@ -95,11 +97,11 @@ extern "C" {{export}}
                 for (; m > 0; --m, from += {{strides[0]}}, into += {{out_row}})
                     {{name}}_rows<1>(from, block, into, columns);
                 {%- if epilogues %}
-                {%- set tile = kernel.slice_nd(out, [("m_start", "m_end"), ("n_start", "n_end")]) %}
+                {%- set tile_out = kernel.slice_nd(out, [("m_start", "m_end"), ("n_start", "n_end")]) %}
                 {%- set found = kernel.slice_nd(
                     kernel.local_buffers["sums"], [("0", "m_end - m_start"), ("0", "n_end - n_start")]) %}
                 {{kernel.store_output(
-                    tile, found, product, epilogues, offsets=("m_start", "n_start"), reindexers=reindexers)}}
+                    tile_out, found, product, epilogues, ("m_start", "n_start"), reindexers)}}
                 {%- endif %}
             }
         }
@@ -167,9 +169,18 @@ class SmallProduct(CppTemplate):
                 vectors=vectors,
                 width=lanes * vectors,
                 out_row=lanes * vectors if last else int(out.get_stride()[0]),
-                threads=self.num_threads,
+                tile=TILE,
+                parallel=_parallel(self.num_threads),
             )
         return self.header().getvalue() + text
+
+
+def _parallel(threads: int) -> str:
+    """As Inductor begins its other loops, which take up another number of threads where it may change."""
+    if threads == 1:
+        return ""
+    fixed = config.cpp.threads > 0 or threads != os.cpu_count()
+    return f"#pragma omp parallel num_threads({threads})" if fixed else "#pragma omp parallel"
 
 
 def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any], Any, list[Any]]:

@@ -1,5 +1,7 @@
 """Small products are written out, large ones go to oneDNN, and all come out the same."""
 
+import os
+
 import pytest
 import torch
 from torch._inductor import config
@@ -105,14 +107,18 @@ def test_a_small_product_that_is_not_a_number():
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-5, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_small_products_by_any_number_of_threads(threads):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+@pytest.mark.parametrize(("then", "now"), [(1, 1), (3, 1), (os.cpu_count(), 1), (1, 3)])
+def test_small_products_by_any_number_of_threads(then, now):
+    before, tensors = torch.get_num_threads(), made(61, 50, 40)
+    torch.set_num_threads(then)
     try:
-        same(loss_and_gradients, *made(61, 50, 40))
+        function = lower(loss_and_gradients, tensors)
+        torch.set_num_threads(now)
+        results = function([*tensors])
     finally:
         torch.set_num_threads(before)
+    for found, right in zip(results, loss_and_gradients(*tensors), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
