@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyrovae.step.agreement import sound
 from pyrovae.step.effects import Undo, changed_inputs, has_effect, shape_of_values
+from pyrovae.step.freed_memory import keep_freed_memory
 from pyrovae.step.playback import playback
 from pyrovae.step.random_state import Before, other_randomness
 from pyrovae.step.recorded import depends_on_nothing, is_constant, is_from_elsewhere, number
@@ -101,6 +102,7 @@ def record(
     Raises:
         CannotRecordError: the program has no static structure, or does something besides tensor operations.
     """
+    keep_freed_memory()
     for _ in range(ATTEMPTS - 1):
         try:
             return _record(function, inputs, state, finite)
