@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyrovae.likelihoods import make_likelihood
 from pyrovae.networks.architectures import Architecture, make_decoder
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 
@@ -49,8 +50,7 @@ class Decoder(nn.Module):
         **options: float | None,
     ) -> None:
         super().__init__()
-        if features < 1 or inputs < 1:
-            raise ValueError(f"features is {features} and latent {inputs}: each must be at least 1")
+        whole_numbers(features=features, latent=inputs)
         self.likelihood = make_likelihood(likelihood, features, **options)
         self.network = make_decoder(
             inputs,

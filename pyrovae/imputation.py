@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae.densities.incomplete import conditional_draw, conditional_mean
 from pyrovae.programs import Program, own_parameters
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.handlers import ParticlePlate
 from pyrovae.waist.reduction import reduce_traces
@@ -132,10 +133,7 @@ class _Run:
 def _runs(
     model: Program, guide: Program, x: Tensor, num_particles: int, chunk_size: int, seed: int
 ) -> Iterator[_Run]:
-    if num_particles < 1 or chunk_size < 1:
-        raise ValueError(
-            f"num_particles is {num_particles} and chunk_size {chunk_size}: each must be at least 1"
-        )
+    whole_numbers(num_particles=num_particles, chunk_size=chunk_size)
     layout = find_layout(model, guide, (x,), {})
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from pyrovae.log_weights import Draws, run_particles, stack_particles
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.surrogates import gradients, weighing
 from pyrovae.surrogates.baselines import Baseline, MovingAverage, learning_signal
 from pyrovae.waist.particles import Detail, Particles
@@ -65,14 +66,7 @@ class Objective(ELBO):
         gradient: str = "pathwise",
         baseline: Baseline = "leave_one_out",
     ) -> None:
-        if (
-            isinstance(num_particles, bool)
-            or not isinstance(num_particles, int)
-            or num_particles < 1
-        ):
-            raise ValueError(
-                f"num_particles is {num_particles!r}: it must be a whole number of at least 1"
-            )
+        whole_numbers(num_particles=num_particles)
         if gradient not in self.allowed_gradients:
             raise ValueError(
                 f"gradient is {gradient!r}: {type(self).__name__} knows {', '.join(self.allowed_gradients)}"

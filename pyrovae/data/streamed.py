@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.dataset import DataSet, Part, Rows, shape_of_row
 from pyrovae.sources.fingerprints import checked_fingerprint
 from pyrovae.sources.forms import Binarisation, Form, FormName
@@ -115,11 +116,11 @@ class Streamed(DataSet):
 
 def _some(rows: int, validation: int, test: int, seed: int) -> Tensor:
     """Different numbers of rows to hold out, at random, without a list of all rows."""
+    whole_numbers(validation=validation, test=test)
     count = validation + test
-    if min(validation, test) < 1 or count >= rows:
+    if count >= rows:
         raise ValueError(
-            f"validation={validation} and test={test} must be at least 1 row each, and leave some of the "
-            f"{rows} rows to train on"
+            f"validation={validation} and test={test} must leave some of the {rows} rows to train on"
         )
     generator = generator_from(seed, 0)
     found = torch.empty(0, dtype=torch.int64)

@@ -14,6 +14,7 @@ from torch import Tensor
 import pyrovae
 from pyrovae.arviz_bridge import inference_data
 from pyrovae.programs import Program, own_parameters
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.posterior import posterior_draws, replicate, rows_axis, simulate, the_observed
 from pyrovae.sampling.psis import k_hat
 from pyrovae.sampling.rows import as_rows
@@ -70,8 +71,7 @@ def to_inference_data(
         {'chain': 4, 'draw': 10, 'row': 3, 'z_dim': 2}
     """
     x = as_rows(x, model, guide)
-    if chains < 1 or draws < 1:
-        raise ValueError(f"chains is {chains} and draws {draws}: each must be at least 1")
+    whole_numbers(chains=chains, draws=draws)
     count = chains * draws
     layout = replace(find_layout(model, guide, (x,), kwargs), enumerated=False)
     values = posterior_draws(guide, x, model=model, num_particles=count, seed=seed, **kwargs)

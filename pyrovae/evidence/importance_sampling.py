@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import score
@@ -47,10 +48,7 @@ class ImportanceSampling:
     def __init__(
         self, *, num_particles: int = 1000, chunk_size: int | None = None, keep: bool = False
     ) -> None:
-        if num_particles < 1 or (chunk_size is not None and chunk_size < 1):
-            raise ValueError(
-                f"num_particles is {num_particles} and chunk_size {chunk_size}: each must be at least 1"
-            )
+        whole_numbers(num_particles=num_particles, chunk_size=chunk_size)
         self.num_particles = num_particles
         self.chunk_size = chunk_size
         self.keep = keep

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.programs import Program, own_parameters
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.moments import LogMoments
 from pyrovae.sampling.particle_blocks import as_checked, blocks
@@ -41,8 +42,7 @@ class PriorMonteCarlo:
     """
 
     def __init__(self, *, num_particles: int = 1000, keep: bool = False) -> None:
-        if num_particles < 1:
-            raise ValueError(f"num_particles is {num_particles}: it must be at least 1")
+        whole_numbers(num_particles=num_particles)
         self.num_particles = num_particles
         self.keep = keep
 

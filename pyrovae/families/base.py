@@ -10,6 +10,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pyrovae.registry.plain import whole_numbers
+
 _SOFTPLUS_OF_ONE = math.log(math.e - 1.0)  # softplus of this is 1
 
 
@@ -47,8 +49,7 @@ class Family(ABC):
     """
 
     def __init__(self, latent: int) -> None:
-        if latent < 1:
-            raise ValueError(f"latent is {latent}: at least one latent dimension is needed")
+        whole_numbers(latent=latent)
         self.latent = latent
 
     @property

@@ -13,6 +13,7 @@ from pyrovae.densities.missing import filled
 from pyrovae.families import make_family
 from pyrovae.networks.architectures import Architecture, make_encoder
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 
 
 class Amortized(PyroModule):
@@ -65,6 +66,7 @@ class Amortized(PyroModule):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        whole_numbers(features=features, latent=latent)
         self.features = features
         self.latent = latent
         self.family_name = family

@@ -9,6 +9,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.programs import data_plate, table_rows
+from pyrovae.registry.plain import whole_numbers
 
 
 class MissingPixels(PyroModule):
@@ -43,8 +44,7 @@ class MissingPixels(PyroModule):
 
     def __init__(self, size: int, features: int) -> None:
         super().__init__()
-        if size < 1 or features < 1:
-            raise ValueError(f"size is {size} and features {features}: each must be at least 1")
+        whole_numbers(size=size, features=features)
         self.size = size
         self.features = features
         self.table = nn.Parameter(torch.zeros(size, features))

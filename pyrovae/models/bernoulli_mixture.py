@@ -13,6 +13,7 @@ from pyrovae.densities.missing import any_missing, check_columns, filled, log_pr
 from pyrovae.likelihoods import make_likelihood
 from pyrovae.likelihoods.pixels import BinaryPixels
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 
@@ -48,10 +49,7 @@ class BernoulliMixture(PyroModule):
 
     def __init__(self, features: int, *, components: int = 10, draw_missing: bool = False) -> None:
         super().__init__()
-        if features < 1 or components < 1:
-            raise ValueError(
-                f"features is {features} and components {components}: each must be at least 1"
-            )
+        whole_numbers(features=features, components=components)
         self.features = features
         self.components = components
         self.latent = components

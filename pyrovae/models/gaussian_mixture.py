@@ -17,6 +17,7 @@ from pyrovae.densities.missing import any_missing, check_columns, log_prob, mean
 from pyrovae.densities.normal_density import log_normals
 from pyrovae.families import lower_triangle
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 Covariance = Literal["full", "diagonal", "tied", "spherical"]
@@ -65,10 +66,7 @@ class GaussianMixture(PyroModule):
         floor: float = 1e-4,
     ) -> None:
         super().__init__()
-        if features < 1 or components < 1:
-            raise ValueError(
-                f"features is {features} and components {components}: each must be at least 1"
-            )
+        whole_numbers(features=features, components=components)
         if covariance not in COVARIANCES:
             raise ValueError(
                 f"covariance is {covariance!r}: the known ones are {', '.join(COVARIANCES)}"

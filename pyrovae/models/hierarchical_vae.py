@@ -17,6 +17,7 @@ from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 
 
 class HierarchicalVAE(PyroModule):
@@ -72,10 +73,7 @@ class HierarchicalVAE(PyroModule):
         levels: int | None = None,
     ) -> None:
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent is {latent}: at least one latent dimension is needed")
-        if lower < 1:
-            raise ValueError(f"lower is {lower}: at least one lower latent dimension is needed")
+        whole_numbers(latent=latent, lower=lower)
         self.features = features
         self.latent = latent
         self.lower = lower

@@ -16,6 +16,7 @@ from pyrovae.densities.missing import observe
 from pyrovae.families import positive, positive_inverse
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 
 
 class MixturePriorVAE(PyroModule):
@@ -68,8 +69,7 @@ class MixturePriorVAE(PyroModule):
         levels: int | None = None,
     ) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components is {components}: the prior needs at least one")
+        whole_numbers(components=components)
         self.features = features
         self.latent = latent
         self.components = components

@@ -21,6 +21,7 @@ from pyrovae.densities.missing import (
 )
 from pyrovae.families import positive, positive_inverse
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 
@@ -53,8 +54,7 @@ class ProbabilisticPCA(PyroModule):
 
     def __init__(self, features: int, *, latent: int = 10) -> None:
         super().__init__()
-        if features < 1 or latent < 1:
-            raise ValueError(f"features is {features} and latent {latent}: each must be at least 1")
+        whole_numbers(features=features, latent=latent)
         self.features = features
         self.latent = latent
         self.loc = nn.Parameter(torch.zeros(features))

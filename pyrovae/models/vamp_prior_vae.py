@@ -17,6 +17,7 @@ from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import data_plate
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 
@@ -71,8 +72,7 @@ class VampPriorVAE(PyroModule):
         levels: int | None = None,
     ) -> None:
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components is {components}: the prior needs at least one")
+        whole_numbers(components=components)
         self.features = features
         self.latent = latent
         self.components = components

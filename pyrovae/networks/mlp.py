@@ -8,6 +8,8 @@ from operator import index
 
 from torch import Tensor, nn
 
+from pyrovae.registry.plain import whole_numbers
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -73,9 +75,8 @@ class MLP(nn.Module):
             raise ValueError(
                 f"activation is {activation!r}: the known ones are {', '.join(ACTIVATIONS)}"
             )
+        whole_numbers(inputs=inputs, outputs=outputs)
         sizes = [inputs, *layer_sizes(hidden), outputs]
-        if any(size < 1 for size in sizes):
-            raise ValueError(f"layer sizes are {sizes}: each must be at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it is a share, from 0 to below 1")
         layers: list[nn.Module] = []

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.objective import Gradient, Objective
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.waist.particles import Particles
 from pyrovae.wrapping import wrapped
 
@@ -67,8 +68,7 @@ class Averaged(Objective):
         vectorize_particles: bool = True,
         gradient: Gradient | None = None,
     ) -> None:
-        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-            raise ValueError(f"repeats is {repeats!r}: it must be a whole number of at least 1")
+        whole_numbers(repeats=repeats)
         self.inner = wrapped(
             objective, num_particles, max_plate_nesting, vectorize_particles, gradient
         )

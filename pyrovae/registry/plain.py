@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,22 @@ def whole_number(name: str, value: Any, *, least: int) -> int:
     Raises:
         ValueError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
-    return value
+    return int(value)
+
+
+def whole_numbers(**values: int | None) -> None:
+    """Refuse what is no whole number of at least 1; None is no number, and is left alone.
+
+    >>> whole_numbers(features=784, latent=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: latent must be a whole number of at least 1; got 0
+    """
+    for name, value in values.items():
+        if value is not None:
+            whole_number(name, value, least=1)
 
 
 def is_plain(default: Any) -> bool:

@@ -182,7 +182,7 @@ def test_enumeration_gives_the_exact_evidence_without_a_guide():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="components 0: each must be at least 1"):
+    with pytest.raises(ValueError, match="components must be a whole number of at least 1; got 0"):
         GaussianMixture(4, components=0)
     with pytest.raises(ValueError, match="covariance is 'diag': the known ones are full, diagonal"):
         GaussianMixture(4, covariance="diag")

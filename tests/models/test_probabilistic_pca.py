@@ -119,7 +119,7 @@ def test_initialising_starts_where_the_data_are():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="latent 0: each must be at least 1"):
+    with pytest.raises(ValueError, match="latent must be a whole number of at least 1; got 0"):
         ProbabilisticPCA(4, latent=0)
     with pytest.raises(ValueError, match="at least one dimension of noise"):
         ProbabilisticPCA(4, latent=4).maximise_likelihood(torch.randn(9, 4))

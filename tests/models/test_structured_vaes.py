@@ -139,7 +139,7 @@ def test_every_option_of_a_likelihood_can_be_given(model):
 
 def test_sizes_of_two_layers_are_refused_by_name():
     for name in ("latent", "lower"):
-        with pytest.raises(ValueError, match=f"{name} is 0: at least one"):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1; got 0"):
             HierarchicalVAE(4, **{name: 0})
 
 
@@ -221,11 +221,11 @@ def test_impossible_settings_are_refused():
     for condition in (0, 5, [7], []):
         with pytest.raises(ValueError, match="of 5 columns: at least one must be given"):
             ConditionalVAE(5, condition=condition)
-    with pytest.raises(ValueError, match="components is 0"):
+    with pytest.raises(ValueError, match="components must be a whole number"):
         MixturePriorVAE(5, components=0)
-    with pytest.raises(ValueError, match="components is 0"):
+    with pytest.raises(ValueError, match="components must be a whole number"):
         VampPriorVAE(5, components=0)
-    with pytest.raises(ValueError, match="latent is 0"):
+    with pytest.raises(ValueError, match="latent must be a whole number"):
         HierarchicalVAE(5, latent=0)
     with pytest.raises(TypeError, match="needs a model of two layers .*got VAE"):
         Hierarchical(5, VAE(5))

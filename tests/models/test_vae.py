@@ -103,7 +103,7 @@ def test_grey_pixels_under_a_bernoulli_are_refused():
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="'poisson': the known ones are gaussian, fixed_gaussian"):
         VAE(6, likelihood="poisson")
-    with pytest.raises(ValueError, match="latent 0"):
+    with pytest.raises(ValueError, match="latent must be a whole number of at least 1; got 0"):
         VAE(6, latent=0)
     with pytest.raises(ValueError, match=r"floor is 0\.0: it must be above 0"):
         VAE(6, floor=0.0)

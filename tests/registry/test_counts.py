@@ -1,0 +1,46 @@
+"""Counts must be whole numbers, and what is none is named before any work."""
+
+import numpy as np
+import pytest
+
+from pyrovae import data, evidence, guides, models, objectives
+from pyrovae.registry.plain import whole_number, whole_numbers
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "2", [2]])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda n: models.VAE(n, latent=2, hidden=[3]), "features"),
+        (lambda n: models.VAE(4, latent=n, hidden=[3]), "latent"),
+        (lambda n: models.HierarchicalVAE(4, lower=n), "lower"),
+        (lambda n: models.ProbabilisticPCA(4, latent=n), "latent"),
+        (lambda n: models.GaussianMixture(4, components=n), "components"),
+        (lambda n: models.BernoulliMixture(4, components=n), "components"),
+        (lambda n: guides.Amortized(n, 2, hidden=[3]), "features"),
+        (lambda n: guides.Amortized(4, n, hidden=[3]), "latent"),
+        (lambda n: objectives.IWAE(num_particles=n), "num_particles"),
+        (lambda n: evidence.ImportanceSampling(num_particles=n), "num_particles"),
+        (lambda n: evidence.ImportanceSampling(chunk_size=n), "chunk_size"),
+        (lambda n: evidence.PriorMonteCarlo(num_particles=n), "num_particles"),
+    ],
+)
+def test_what_is_no_count_is_named(make, name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be a whole number of at least 1; got "):
+        make(value)
+
+
+def test_rows_held_out_are_counted(tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((50, 4), "float32"))
+    with pytest.raises(
+        ValueError, match="^validation must be a whole number of at least 1; got 0.5"
+    ):
+        data.Streamed(tmp_path / "rows.npy", validation=0.5, test=5)
+    with pytest.raises(ValueError, match="must leave some of the 50 rows to train on"):
+        data.Streamed(tmp_path / "rows.npy", validation=45, test=5)
+
+
+def test_numbers_of_numpy_are_counts():
+    assert type(whole_number("n", np.int64(3), least=1)) is int
+    whole_numbers(n=np.int32(2), m=None)
+    assert models.VAE(np.int64(4), latent=np.int64(2), hidden=[3]).latent == 2
