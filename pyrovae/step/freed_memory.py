@@ -15,4 +15,4 @@ def keep_freed_memory() -> None:
     than the whole, then takes them from the system again at every step, page by page: for many particles
     that takes as long as the arithmetic. Other C libraries do not mind.
     """
-    torch.empty(LARGEST, dtype=torch.uint8)
+    torch.empty(LARGEST, dtype=torch.uint8, device="cpu")
