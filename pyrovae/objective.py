@@ -32,7 +32,7 @@ from torch import Tensor
 
 from pyrovae.log_weights import Draws, run_particles, stack_particles
 from pyrovae.programs import Program
-from pyrovae.registry.plain import whole_numbers
+from pyrovae.registry.plain import whole_number
 from pyrovae.surrogates import gradients, weighing
 from pyrovae.surrogates.baselines import Baseline, MovingAverage, learning_signal
 from pyrovae.waist.particles import Detail, Particles
@@ -66,7 +66,7 @@ class Objective(ELBO):
         gradient: str = "pathwise",
         baseline: Baseline = "leave_one_out",
     ) -> None:
-        whole_numbers(num_particles=num_particles)
+        num_particles = whole_number("num_particles", num_particles, least=1)
         if gradient not in self.allowed_gradients:
             raise ValueError(
                 f"gradient is {gradient!r}: {type(self).__name__} knows {', '.join(self.allowed_gradients)}"

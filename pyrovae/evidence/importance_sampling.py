@@ -48,7 +48,9 @@ class ImportanceSampling:
     def __init__(
         self, *, num_particles: int = 1000, chunk_size: int | None = None, keep: bool = False
     ) -> None:
-        whole_numbers(num_particles=num_particles, chunk_size=chunk_size)
+        whole_numbers(num_particles=num_particles)
+        if chunk_size is not None:
+            whole_numbers(chunk_size=chunk_size)
         self.num_particles = num_particles
         self.chunk_size = chunk_size
         self.keep = keep

@@ -93,8 +93,8 @@ def whole_number(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def whole_numbers(**values: int | None) -> None:
-    """Refuse what is no whole number of at least 1; None is no number, and is left alone.
+def whole_numbers(**values: int) -> None:
+    """Refuse what is no whole number of at least 1.
 
     >>> whole_numbers(features=784, latent=0)
     Traceback (most recent call last):
@@ -102,8 +102,7 @@ def whole_numbers(**values: int | None) -> None:
     ValueError: latent must be a whole number of at least 1; got 0
     """
     for name, value in values.items():
-        if value is not None:
-            whole_number(name, value, least=1)
+        whole_number(name, value, least=1)
 
 
 def is_plain(default: Any) -> bool:

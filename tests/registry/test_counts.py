@@ -42,5 +42,20 @@ def test_rows_held_out_are_counted(tmp_path):
 
 def test_numbers_of_numpy_are_counts():
     assert type(whole_number("n", np.int64(3), least=1)) is int
-    whole_numbers(n=np.int32(2), m=None)
+    whole_numbers(n=np.int32(2))
+    assert type(objectives.IWAE(num_particles=np.int64(3)).num_particles) is int
     assert models.VAE(np.int64(4), latent=np.int64(2), hidden=[3]).latent == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: objectives.IWAE(num_particles=None),
+        lambda: evidence.ImportanceSampling(num_particles=None),
+        lambda: models.VAE(None, latent=2, hidden=[3]),
+    ],
+)
+def test_none_is_no_count(make):
+    with pytest.raises(ValueError, match="must be a whole number of at least 1; got None"):
+        make()
+    assert evidence.ImportanceSampling(chunk_size=None).chunk_size is None
