@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class ProductsInBfloat16(TorchFunctionMode):
         first = args[0] if args else None
         if not isinstance(first, Tensor) or first.dtype != torch.float32:
             return func(*args, **kwargs)
-        if func not in CONVOLUTIONS | BY_MATRICES:
+        if func not in CONVOLUTIONS | BY_MATRICES or kwargs.get("out") is not None:
             return func(*args, **kwargs)
         if func in BY_MATRICES and _size(func, *args, **kwargs) < LARGE:
             return func(*args, **kwargs)
@@ -76,13 +77,15 @@ def products_in(precision: Precision) -> AbstractContextManager[Any]:
 
 def _size(func: Any, left: Tensor, *others: Any, **named: Any) -> int:
     """Products of two numbers in one of matrices, of which the second may be named."""
-    right: Tensor = next(iter([*others, *named.values()]))
     if func is _functional.linear:
-        return left.numel() * len(right)
+        right: Tensor = others[0] if others else named["weight"]
+        return left.numel() * (len(right) if right.dim() > 1 else 1)
+    right = next(iter([*others, *named.values()]))
     if func is Tensor.__rmatmul__:
         left, right = right, left
     rows, columns = (left.shape[-2:-1] or (1,))[0], right.shape[-1] if right.dim() > 1 else 1
-    return max(left.numel() * columns, right.numel() * rows)
+    batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    return math.prod(batch) * rows * left.shape[-1] * columns
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -102,6 +102,26 @@ def test_sizes_of_vectors(monkeypatch):
         assert torch.equal(vector @ vector, torch.dot(vector, vector))
 
 
+def test_sizes_of_broadcast_products_and_of_lines(monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", 2 * 3 * 20 * 30 * 4)
+    left, right, line = torch.randn(2, 1, 20, 30), torch.randn(3, 30, 4), torch.randn(30)
+    linear = nn.functional.linear
+    with ProductsInBfloat16():
+        product, small = left @ right, linear(left, line)
+    assert not torch.equal(product, left @ right)
+    assert torch.equal(small, linear(left, line))
+
+
+def test_products_called_in_other_ways(monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", 1)
+    x, weight, out = torch.randn(4, 5), torch.randn(6, 5), torch.zeros(4, 6)
+    with ProductsInBfloat16():
+        product = nn.functional.linear(x, bias=None, weight=weight)
+        torch.mm(x, weight.mT, out=out)
+    torch.testing.assert_close(product, x @ weight.mT, rtol=0.05, atol=0.05)
+    assert torch.equal(out, x @ weight.mT)
+
+
 def test_products_in_float64_are_left_alone():
     x = torch.randn(3, 3, dtype=torch.float64)
     with ProductsInBfloat16():
