@@ -115,23 +115,30 @@ def _own_lowerings() -> Iterator[None]:
     from torch._inductor import lowering
     from torch._inductor.fx_passes import post_grad
 
+    from pyrovae.step import softplus
+
+    own: dict[Any, Any] = {aten.softplus.default: softplus.lowering}
+    modules = [softplus]
     try:
-        from pyrovae.step import products, small_products, softplus
+        from pyrovae.step import products, small_products
     except ImportError:  # another version of it
-        yield
-        return
-    own = {aten.mm.default: products.lowering, aten.softplus.default: softplus.lowering}
+        pass
+    else:
+        own[aten.mm.default] = products.lowering
+        modules += [products, small_products]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
-    tag = f"{torch.compiler.config.cache_key_tag} {_digest(products, small_products, softplus)}"
+    tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
     with patch.dict(lowering.lowerings, own), apart, cached:
         yield
 
 
 def _digest(*modules: ModuleType) -> str:
-    """Of their code: Inductor's cache on disk does not know that its lowerings are others."""
+    """Of their code, and the vectors it is for: Inductor's cache on disk knows neither."""
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
     texts = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return f"pyrovae {hashlib.sha256(texts).hexdigest()}"
+    return f"pyrovae {hashlib.sha256(texts).hexdigest()} {pick_vec_isa()}"
 
 
 def _settings(*, cpp_wrapper: bool = False) -> Any:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
 FEW = 4
+SMOOTH = 20  # threshold of softplus from which it makes no difference in single precision
 
 
 def mm(left: Tensor, right: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: Any = 1, alpha: An
 
 def softplus(x: Tensor, beta: Any = 1, threshold: Any = 20) -> Tensor:
     """The positive part and a rest; in single precision as it is, for `pyrovae.step.softplus`."""
-    if beta == 1 and x.dtype == torch.float32:
+    if beta == 1 and threshold >= SMOOTH and x.dtype == torch.float32:
         return NotImplemented
     return torch.where(x * beta > threshold, x, (x * beta).exp().log1p() / beta)
 
@@ -66,10 +67,12 @@ def binary_cross_entropy_with_logits(
 
 def softplus_backward(gradient: Tensor, x: Tensor, beta: Any, threshold: Any) -> Tensor:
     """With the exponential that `softplus` takes, so that it is computed once."""
-    if beta != 1:
-        return NotImplemented
-    share = (-x.abs()).exp()
-    return gradient * torch.where(x > 0, 1.0, share) * (1.0 + share).reciprocal()
+    scaled = x if beta == 1 else x * beta
+    share = (-scaled.abs()).exp()
+    slope = torch.where(scaled > 0, 1.0, share) * (1.0 + share).reciprocal()
+    if threshold < SMOOTH:
+        slope = torch.where(scaled > threshold, 1.0, slope)
+    return gradient * slope
 
 
 def power(base: Any, exponent: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch._inductor import cpu_vec_isa
 
-from pyrovae.step.lowering import lower, without_mutation
+from pyrovae.step import softplus
+from pyrovae.step.lowering import _digest, lower, without_mutation
 
 # Zero, two below the normal numbers, whose reciprocals overflow, the smallest normal one, and one.
 SMALL = torch.tensor([0.0, 1e-45, 1e-41, 1.2e-38, 1.0])
@@ -50,3 +52,24 @@ def test_the_cross_entropy_of_a_bit_takes_one_exponential():
     names = [str(node.target) for node in graph.nodes]
     assert names.count("aten.softplus.default") == 1
     assert not {"aten.exp.default", "aten.log.default", "aten.log1p.default"} & set(names)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"beta": 2.0}, {"threshold": 1.0}, {"beta": -0.5}])
+def test_softplus_and_its_gradient(options, dtype):
+    def both(x):
+        def total(x):
+            return torch.nn.functional.softplus(x, **options).sum()
+
+        return [torch.nn.functional.softplus(x, **options), torch.func.grad(total)(x)]
+
+    x = torch.linspace(-30.0, 30.0, 61, dtype=dtype)
+    for found, right in zip(lower(both, [x])([x]), both(x), strict=True):
+        torch.testing.assert_close(found, right, rtol=3e-6, atol=1e-7)
+
+
+def test_code_for_other_vectors_is_not_taken_from_the_cache(monkeypatch):
+    tags = {_digest(softplus)}
+    monkeypatch.setattr(cpu_vec_isa, "pick_vec_isa", cpu_vec_isa.InvalidVecISA)
+    tags.add(_digest(softplus))
+    assert len(tags) == 2
