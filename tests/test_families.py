@@ -132,5 +132,5 @@ def test_positive_and_its_inverse():
 def test_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'cauchy': the known ones are diagonal, full, flow"):
         make_family("cauchy", 2)
-    with pytest.raises(ValueError, match="latent is 0"):
+    with pytest.raises(ValueError, match="latent must be a whole number of at least 1; got 0"):
         make_family("full", 0)

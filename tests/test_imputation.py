@@ -122,7 +122,9 @@ def test_vaes_of_any_likelihood_fill_in():
 
 def test_what_cannot_be_filled_is_refused():
     model, _, _ = pca()
-    with pytest.raises(ValueError, match="num_particles is 0"):
+    with pytest.raises(
+        ValueError, match="num_particles must be a whole number of at least 1; got 0"
+    ):
         impute(model, ExactPosterior(model), holes(), num_particles=0)
     with pytest.raises(ValueError, match="num_imputations is 0"):
         impute_many(model, ExactPosterior(model), holes(), num_imputations=0)

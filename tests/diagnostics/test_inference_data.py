@@ -122,7 +122,7 @@ def test_draws_of_a_guide_lie_left_of_the_plates_of_the_model():
 
 def test_bad_input_is_refused():
     model = GaussianMixture(6, components=3)
-    with pytest.raises(ValueError, match="chains is 0"):
+    with pytest.raises(ValueError, match="chains must be a whole number of at least 1; got 0"):
         to_inference_data(model, ExactPosterior(model), torch.zeros(2, 6), chains=0)
     with pytest.raises(ValueError, match="does not draw 'z'"):
         to_inference_data(model, lambda x: None, torch.zeros(2, 6))

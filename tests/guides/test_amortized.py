@@ -26,7 +26,7 @@ def test_impossible_sizes_are_refused():
         Amortized(6, 2, family="round")
     with pytest.raises(ValueError, match="activation is 'step'"):
         Amortized(6, 2, activation="step")
-    with pytest.raises(ValueError, match="layer sizes are"):
+    with pytest.raises(ValueError, match="features must be a whole number of at least 1; got 0"):
         Amortized(0, 2)
 
 
