@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyrovae.distributed.group import current
 from pyrovae.objectives import ELBO
 from pyrovae.programs import Program
-from pyrovae.registry.plain import whole_number
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.seeds import generator_from
 from pyrovae.step.policy import settled
 from pyrovae.step.precision import Precision
@@ -132,7 +132,7 @@ def fit(
         >>> history.epoch.tolist()
         [1, 2, 3]
     """
-    _check_options(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
+    whole_numbers(epochs=epochs, batch_size=batch_size, validate_every=validate_every)
     generator_from(seed)  # refuses what is no seed
     group = current()
     many, source = Processes.divide(group, data, validation, model, guide)
@@ -188,14 +188,9 @@ def _objective(objective: PyroELBO | None) -> PyroELBO:
 def _check_patience(patience: int | None, source: Feed) -> None:
     if patience is None:
         return
-    _check_options(patience=patience)
+    whole_numbers(patience=patience)
     if source.validation is None:
         raise TypeError(
             "patience needs rows to validate on: give a DataSet or validation=...; a guide with "
             "parameters for every row cannot score rows it was not fitted to"
         )
-
-
-def _check_options(**options: int) -> None:
-    for name, value in options.items():
-        whole_number(name, value, least=1)

@@ -36,9 +36,8 @@ BY_MATRICES = frozenset(
 )
 
 
-LARGE = (
-    2**22
-)  # products of two numbers; a smaller product of matrices takes no less time in bfloat16
+PRODUCTS = CONVOLUTIONS | BY_MATRICES
+LARGE = 2**22  # products of two numbers; a smaller product takes no less time in bfloat16
 
 
 class ProductsInBfloat16(TorchFunctionMode):
@@ -60,7 +59,7 @@ class ProductsInBfloat16(TorchFunctionMode):
         first = args[0] if args else None
         if not isinstance(first, Tensor) or first.dtype != torch.float32:
             return func(*args, **kwargs)
-        if func not in CONVOLUTIONS | BY_MATRICES or kwargs.get("out") is not None:
+        if func not in PRODUCTS or kwargs.get("out") is not None:
             return func(*args, **kwargs)
         if func in BY_MATRICES and _size(func, *args, **kwargs) < LARGE:
             return func(*args, **kwargs)
