@@ -161,6 +161,10 @@ def current() -> Group:
 @cache
 def _connected() -> Group:
     if not dist.is_initialized():
+        # Its default arguments are the group of that moment. Imported later, by torch's compiler, they would
+        # keep the group beyond _leave, and a thread of it that lets go of a tensor while Python ends aborts.
+        import torch.distributed.nn.functional
+
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")

@@ -168,3 +168,10 @@ def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path, run):
     assert said.startswith("another of the 2 processes of this fit is gone: start the same command")
     found = worker.amortized_fit(run_dir=tmp_path / "dying", resume=True)
     assert all(bool(tensor.isfinite().all()) for tensor in found.values())
+
+
+def test_no_thread_of_the_group_is_left_when_python_ends(tmp_path, run):
+    statuses, said = run("leaving", tmp_path)
+    assert statuses == [0, 0], said
+    for rank in (0, 1):
+        assert "gloo" not in (tmp_path / f"threads-{rank}").read_text()

@@ -1,5 +1,6 @@
 """What each process of the tests of several processes does; started by the fixture `run`."""
 
+import atexit
 import os
 import signal
 import sys
@@ -182,7 +183,20 @@ def dying(folder):
         (folder / "said").write_text(str(error))
 
 
+def leaving(folder):
+    """Compile, which imports much of torch, and write down which threads are left when the process ends."""
+
+    def threads():
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        (folder / f"threads-{current().rank}").write_text(" ".join(names))
+
+    atexit.register(threads)  # the last that is called is the first that is registered
+    exact_fit()
+    torch.compile(torch.square, backend="eager")(torch.ones(3))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     parts = {"everything": everything, "dying": dying, "disagreeing": disagreeing}
+    parts |= {"leaving": leaving}
     parts[sys.argv[1]](Path(sys.argv[2]))
