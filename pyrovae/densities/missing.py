@@ -16,7 +16,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 
 # What a recorded step knows of its arguments, where no value can be looked at.
 _known: ContextVar[bool | None] = ContextVar("known_missing", default=None)
@@ -29,6 +29,7 @@ def any_missing(x: Tensor) -> bool:
         >>> any_missing(torch.tensor([1.0, math.nan]))
         True
     """
+    _check_tensor(x)
     answer = _known.get()
     if answer is not None:
         return answer
@@ -56,6 +57,17 @@ def filled(x: Tensor, value: float = 0.0) -> Tensor:
     return torch.where(x.isnan(), value, x) if any_missing(x) else x
 
 
+def shown(x: Tensor, network: nn.Module) -> Tensor:
+    """``x`` as a network sees it: 0 for what is missing, in the precision of its weights.
+
+    Example:
+        >>> shown(torch.tensor([[1, 2]], dtype=torch.uint8), nn.Linear(2, 1))
+        tensor([[1., 2.]])
+    """
+    weight = next(network.parameters(), None)  # none if all of them are drawn
+    return filled(x) if weight is None else filled(x).to(weight.dtype)
+
+
 def floating(x: Tensor) -> Tensor:
     """Bytes, whole numbers, yes and no as numbers with fractions, which can be subtracted from.
 
@@ -73,12 +85,22 @@ def check_columns(x: Tensor, features: int) -> None:
     """Refuse rows of another width than the model's: those of one number would stand for all of a row.
 
     Raises:
+        TypeError: they are no tensor.
         ValueError: says which width, and which was expected.
     """
+    _check_tensor(x)
     if x.shape[-1:] != (features,):
         raise ValueError(
             f"the data have the shape {tuple(x.shape)}, the model was made for rows of {features}: (N, "
             f"{features})"
+        )
+
+
+def _check_tensor(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"the data are of the type {type(x).__name__}; models, guides and losses take a tensor, such as "
+            "torch.as_tensor(x)"
         )
 
 

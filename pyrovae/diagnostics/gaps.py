@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae.evidence import Exact, ImportanceSampling
 from pyrovae.guides import PerDatapoint
-from pyrovae.programs import ExactModel, Program
+from pyrovae.programs import ExactModel, Program, first_parameter
 from pyrovae.refit import fit_rows
 from pyrovae.sampling.elbo import elbo
 from pyrovae.sampling.evidence_result import Evidence
@@ -153,7 +153,9 @@ def gaps(
             "it with, family='diagonal', 'full' or 'flow'"
         )
     chosen = family or guide.family_name  # type: ignore[attr-defined]
-    best = PerDatapoint(len(x), _latent(model, guide), family=chosen).to(x)
+    best = PerDatapoint(len(x), _latent(model, guide), family=chosen).to(
+        first_parameter(model, guide)
+    )
     if named and chosen == guide.family_name:  # type: ignore[attr-defined]
         with torch.no_grad():
             best.table.copy_(guide.local_parameters(x))  # type: ignore[attr-defined]

@@ -77,8 +77,7 @@ class Quadrature:
                     "one or two; use evidence.AnnealedImportanceSampling or evidence.ImportanceSampling"
                 )
             example = draws(model, (x,), kwargs, num_particles=PRIOR_DRAWS, layout=layout)
-            dtype = example.density.joint.dtype
-            grid = _Grid(model, (x,), kwargs, layout, flat, self.points, dtype)
+            grid = _Grid(model, (x,), kwargs, layout, flat, self.points)
             prior = flat.pack(example.values).double()
             reach = FIRST_HALF_WIDTH * prior.std(0)
             box = torch.stack([prior.mean(0) - reach, prior.mean(0) + reach], -1)
@@ -103,7 +102,6 @@ class _Grid:
     layout: Layout
     flat: Flat
     points: int
-    dtype: torch.dtype  # of z: that of the density, since data may be counts
 
     def _axes(self, box: Tensor) -> Tensor:
         """(points, B, L)."""
@@ -120,7 +118,7 @@ class _Grid:
             z = torch.stack([first, second], -1).flatten(0, 1)
         found = []
         for some in z.split(max(1, AT_ONCE // max(1, z.shape[1]))):
-            values, log_det = self.flat.unpack(some.to(self.dtype))
+            values, log_det = self.flat.unpack(some)
             joint = density(self.model, values, self.args, self.kwargs, layout=self.layout).joint
             found.append((joint + log_det).double())
         return torch.cat(found).unflatten(0, (self.points,) * self.flat.size)

@@ -67,12 +67,11 @@ class UniformBox:
         total = LogMoments(keep=self.keep)
         with torch.random.fork_rng(), own_parameters():
             flat, example = flat_of(model, (x,), kwargs, layout, integrated=True)
-            like = example.density.joint
+            rows = example.density.joint.shape[1]
+            like = next(iter(example.values.values()), example.density.joint)
             log_volume = flat.size * math.log(2.0 * self.half_width)
             for number, count in enumerate(blocks(self.num_particles, seed)):
-                u = torch.rand(
-                    count, like.shape[1], flat.size, dtype=like.dtype, device=like.device
-                )
+                u = torch.rand(count, rows, flat.size, dtype=like.dtype, device=like.device)
                 values, log_det = flat.unpack((2.0 * u - 1.0) * self.half_width)
                 with as_checked(number):
                     joint = density(model, values, (x,), kwargs, layout=layout).joint

@@ -9,7 +9,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyrovae.densities.missing import filled
+from pyrovae.densities.missing import shown
 from pyrovae.families import make_family
 from pyrovae.networks.architectures import Architecture, make_encoder
 from pyrovae.programs import data_plate
@@ -91,8 +91,8 @@ class Amortized(PyroModule):
 
     def local_parameters(self, x: Tensor) -> Tensor:
         """What the family is given for each row of ``x``: (B, size)."""
-        seen = filled(x)
+        seen = shown(x, self.encoder)
         if self.show_missing:
-            seen = torch.cat([seen, x.isnan().to(x.dtype)], -1)
+            seen = torch.cat([seen, x.isnan().to(seen.dtype)], -1)
         parameters: Tensor = self.encoder(seen)
         return parameters

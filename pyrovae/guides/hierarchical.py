@@ -8,7 +8,7 @@ import pyro
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyrovae.densities.missing import filled
+from pyrovae.densities.missing import shown
 from pyrovae.families import make_family
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import Program, data_plate
@@ -80,7 +80,7 @@ class Hierarchical(PyroModule):
 
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z1 and z2 for each row of ``x``; returns z2, (..., B, L)."""
-        parameters = self.encoder(filled(x))
+        parameters = self.encoder(shown(x, self.encoder))
         with data_plate(len(x), index, size):
             z1: Tensor = pyro.sample("z1", self.lower_family.distribution(parameters))
             z2: Tensor = pyro.sample("z2", self.upper_family.distribution(self.upper_encoder(z1)))

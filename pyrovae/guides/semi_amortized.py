@@ -10,7 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.densities.missing import filled
+from pyrovae.densities.missing import shown
 from pyrovae.families import make_family
 from pyrovae.networks.mlp import MLP
 from pyrovae.programs import Program, data_plate
@@ -111,7 +111,7 @@ class SemiAmortized(PyroModule):
         """What the family is given for each row of ``x``, after the steps: (B, size)."""
         through = self.differentiate and torch.is_grad_enabled()
         with torch.enable_grad():
-            here = self.encoder(filled(x))
+            here = self.encoder(shown(x, self.encoder))
             if not through:
                 here = here.detach()
             start = here
@@ -129,7 +129,7 @@ class SemiAmortized(PyroModule):
         if self.differentiate or not torch.is_grad_enabled():
             return here
         # Where the steps led is a constant beside what the encoder said.
-        return self.encoder(filled(x)) + (here - start).detach()
+        return self.encoder(shown(x, self.encoder)) + (here - start).detach()
 
     def _climb(self, parameters: Tensor, x: Tensor, through: bool) -> tuple[Tensor, Tensor]:
         """The bound of each row at ``parameters`` (B,), detached, and its gradient (B, size)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
 from pyrovae.densities.given import Given
-from pyrovae.densities.missing import any_missing, check_columns, filled, marginal
+from pyrovae.densities.missing import any_missing, check_columns, filled, marginal, shown
 from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
@@ -122,7 +122,7 @@ class ConditionalVAE(PyroModule):
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z and observe the columns of ``x`` (B, D) that are not given."""
         check_columns(x, self.features)
-        condition = filled(x[:, self.given])
+        condition = shown(x[:, self.given], self.decoder)
         with data_plate(len(x), index, size):
             z: Tensor = pyro.sample("z", self.prior_given(condition))
             rest = self.decode_given(z, condition)

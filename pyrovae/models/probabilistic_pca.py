@@ -99,7 +99,7 @@ class ProbabilisticPCA(PyroModule):
     def _posterior_loc(self, centred: Tensor, cholesky: Tensor) -> Tensor:
         """M^-1 W' (x - mu), (B, L): with a factor of M for all rows, or one of each row's own."""
         right = centred @ self.weight
-        if cholesky.ndim == 2:
+        if cholesky.ndim == 2 and right.ndim == 2:
             return torch.cholesky_solve(right.mT, cholesky).mT
         return torch.cholesky_solve(right.unsqueeze(-1), cholesky).squeeze(-1)
 

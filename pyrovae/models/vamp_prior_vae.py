@@ -12,7 +12,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.decoder import Decoder
-from pyrovae.densities.missing import filled, mean_and_scale, observe
+from pyrovae.densities.missing import mean_and_scale, observe, shown
 from pyrovae.families import make_family
 from pyrovae.likelihoods import LikelihoodName
 from pyrovae.networks.mlp import MLP
@@ -95,7 +95,7 @@ class VampPriorVAE(PyroModule):
 
     def encode(self, x: Tensor) -> TorchDistribution:
         """q(z | x) of the model's own encoder, for each row of ``x``: event shape (L,)."""
-        return self.family.distribution(self.prior_encoder(filled(x)))
+        return self.family.distribution(self.prior_encoder(shown(x, self.prior_encoder)))
 
     def prior(self) -> TorchDistribution:
         """p(z), event shape (L,)."""

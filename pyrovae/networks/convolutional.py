@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.mlp import ACTIVATIONS, layer_sizes
+from pyrovae.networks.mlp import ACTIVATIONS, check_width, layer_sizes
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -47,6 +48,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., planes H W) -> (..., outputs)."""
+        check_width(x, math.prod(self.shape))
         maps = self.convolutions(x.reshape(-1, *self.shape))
         result: Tensor = self.last(maps.flatten(1))
         return result.unflatten(0, x.shape[:-1])

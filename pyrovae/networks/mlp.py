@@ -42,6 +42,18 @@ def layer_sizes(hidden: Iterable[int] | int) -> list[int]:
     return sizes
 
 
+def check_width(x: Tensor, inputs: int, error: Exception | None = None) -> None:
+    """Say it in words if a network was given rows of another width than its own.
+
+    Raises:
+        ValueError: says which width, and which was expected; from ``error``.
+    """
+    if x.shape[-1:] != (inputs,):
+        raise ValueError(
+            f"the shape is {tuple(x.shape)}, the network was made for rows of {inputs}: (N, {inputs})"
+        ) from error
+
+
 class MLP(nn.Module):
     """A multilayer perceptron with a linear last layer, for any number of leading dimensions.
 
@@ -76,6 +88,7 @@ class MLP(nn.Module):
                 f"activation is {activation!r}: the known ones are {', '.join(ACTIVATIONS)}"
             )
         whole_numbers(inputs=inputs, outputs=outputs)
+        self.inputs = inputs
         sizes = [inputs, *layer_sizes(hidden), outputs]
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it is a share, from 0 to below 1")
@@ -91,7 +104,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        result: Tensor = self.layers(x)
+        try:
+            result: Tensor = self.layers(x)
+        except RuntimeError as error:
+            check_width(x, self.inputs, error)
+            raise
         return result
 
     @property

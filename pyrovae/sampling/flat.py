@@ -21,6 +21,7 @@ class _Slot:
     """How one site lies in the vector: its shape without K and datapoints, and its change of variables."""
 
     shape: torch.Size
+    dtype: torch.dtype
     transform: Transform | None
 
 
@@ -52,7 +53,9 @@ class Flat:
             value = site["value"] if transform is None else transform.inv(site["value"])
             moved = value.movedim(self._axes, self._front)
             self._rows = moved.shape[1 : 1 + len(self._axes)]
-            self.slots[name] = _Slot(moved.shape[1 + len(self._axes) :], transform)
+            self.slots[name] = _Slot(
+                moved.shape[1 + len(self._axes) :], site["value"].dtype, transform
+            )
 
     @property
     def size(self) -> int:
@@ -78,7 +81,8 @@ class Flat:
         parts = flat.split(self._sizes(), -1)
         for (name, slot), part in zip(self.slots.items(), parts, strict=True):
             raw = part.reshape(len(flat), *self._rows, *slot.shape)
-            raw = raw.movedim(self._front, self._axes)
+            # Positions may be in the precision of a density, which is that of the data.
+            raw = raw.movedim(self._front, self._axes).to(slot.dtype)
             if slot.transform is None:
                 values[name] = raw
                 continue

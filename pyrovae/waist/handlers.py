@@ -129,7 +129,7 @@ def through_port(trace: Trace, draws: dict[str, Draw], layout: Layout) -> Trace:
             return gradient
         rows = [draw.share.shape[-1] if keep else 1 for keep in kept]
         share = draw.share.reshape((-1, *rows) + (1,) * draw.event_dim)
-        return (gradient * share).reshape(gradient.shape)
+        return (gradient * share).reshape(gradient.shape).to(gradient.dtype)  # data may be double
 
     port = draw.value.view_as(draw.value)
     port.register_hook(weigh)
