@@ -13,6 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, fx
 
+from pyrovae.parameters.own import TURN
 from pyrovae.step.narrow import RULES, BeforeFunctorch
 from pyrovae.step.noise import is_draw, take_out_noise
 
@@ -38,7 +39,7 @@ def lower(function: Callable[..., list[Tensor | None]], inputs: Sequence[Tensor]
         CannotCompileError: there is no C++ compiler, or the function is beyond this one.
     """
     try:
-        with torch.no_grad():
+        with TURN, torch.no_grad():  # what Inductor is told meanwhile, it is told for all threads
             module = without_mutation(function, inputs)
             draw = take_out_noise(module)
             compiled = _inductor(module)

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 
 import pyro
 import pyro.distributions as dist
@@ -11,6 +12,7 @@ from torch import nn
 
 from pyrovae import SVI
 from pyrovae.objectives import ELBO
+from pyrovae.step import lowering
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 ADAM = functools.partial(torch.optim.Adam, lr=0.01)
@@ -57,3 +59,25 @@ def test_threads_take_turns(level, caplog):
     assert together == alone
     assert not pyro.settings.get("module_local_params")
     assert not caplog.messages
+
+
+def test_threads_compile_one_after_the_other(monkeypatch):
+    at_once, most = [], []
+
+    def slowly(module):
+        at_once.append(module)
+        time.sleep(0.2)
+        most.append(len(at_once))
+        at_once.remove(module)
+        return lambda tensors: tensors
+
+    monkeypatch.setattr(lowering, "_inductor", slowly)
+    threads = [
+        threading.Thread(target=lowering.lower, args=(lambda x: [x + 1], [torch.ones(2)]))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
