@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pyrovae.registry.plain import whole_numbers
+from pyrovae.registry.plain import whole_number
 
 _SOFTPLUS_OF_ONE = math.log(math.e - 1.0)  # softplus of this is 1
 
@@ -49,8 +49,7 @@ class Family(ABC):
     """
 
     def __init__(self, latent: int) -> None:
-        whole_numbers(latent=latent)
-        self.latent = latent
+        self.latent = whole_number("latent", latent, least=1)
 
     @property
     @abstractmethod

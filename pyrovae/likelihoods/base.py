@@ -9,6 +9,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from pyrovae.densities.missing import any_missing
+from pyrovae.registry.plain import whole_number
 
 
 class Likelihood(ABC):
@@ -19,7 +20,7 @@ class Likelihood(ABC):
     """
 
     def __init__(self, features: int) -> None:
-        self.features = features
+        self.features = whole_number("features", features, least=1)
 
     @property
     def size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor
@@ -30,7 +31,9 @@ def as_rows(x: Any, *programs: Any) -> Tensor:
     if not isinstance(x, Tensor) and (isinstance(x, list) or hasattr(x, "__array__")):
         x = real_numbers("data", x).to(first_parameter(*known))
     if isinstance(x, Tensor):
-        features = [n for p in known if isinstance(n := getattr(p, "features", None), int)]
+        features = [
+            int(n) for p in known if isinstance(n := getattr(p, "features", None), Integral)
+        ]
         if x.dim() == 0 or len(x) == 0:
             raise ValueError(f"there are no rows in data of the shape {tuple(x.shape)}")
         if x.dim() == 1 and max(features, default=1) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,7 +181,7 @@ def check_rows(what: str, rows: Tensor, model: Any) -> None:
             "remove or replace them; NaN would mean missing"
         )
     features, here = getattr(model, "features", None), rows.shape[1]
-    if isinstance(features, int) and features != here:
+    if isinstance(features, Integral) and features != here:
         raise ValueError(
             f"the {what} has {here} features, the model was made for {features}: make it with features={here}"
         )

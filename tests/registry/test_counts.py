@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from pyrovae import data, evidence, guides, models, objectives
 from pyrovae.registry.plain import whole_number, whole_numbers
@@ -45,6 +46,19 @@ def test_numbers_of_numpy_are_counts():
     whole_numbers(n=np.int32(2))
     assert type(objectives.IWAE(num_particles=np.int64(3)).num_particles) is int
     assert models.VAE(np.int64(4), latent=np.int64(2), hidden=[3]).latent == 2
+
+
+@pytest.mark.parametrize("family", ["diagonal", "full", "flow", "categorical"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "discretised_logistic"])
+def test_programs_made_with_numbers_of_numpy_run(family, likelihood):
+    x = torch.ones(3, 4)
+    options = {"latent": np.int64(2), "hidden": [np.int64(3)], "likelihood": likelihood}
+    if family != "categorical":
+        models.VAE(np.int64(4), **options)(x)
+    guides.Amortized(np.int64(4), np.int64(2), hidden=[3], family=family)(x)
+    guides.PerDatapoint(np.int64(3), np.int64(2), family=family)(x)
+    with pytest.raises(ValueError, match="rows of 4 features are needed"):
+        evidence.PriorMonteCarlo(num_particles=2)(models.VAE(np.int64(4), **options), None, x[0])
 
 
 @pytest.mark.parametrize(
