@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import zlib
@@ -24,6 +25,7 @@ from pyrovae.storage.files import write_atomically
 log = logging.getLogger("pyrovae")
 
 FOLDER_VARIABLE = "PYROVAE_DATA"
+LARGEST = 1 << 28  # bytes of a file's content, several times those of any of these data sets
 _ALGORITHMS = ("sha256", "md5", "git")
 
 Decoded = TypeVar("Decoded")
@@ -145,14 +147,22 @@ def _keep(cache: Path, name: str, raw: bytes) -> None:
 
 
 def _content(raw: bytes, file: RemoteFile) -> bytes:
-    try:
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError("broken or truncated, it cannot be decompressed") from error
+    content = _decompressed(raw) if raw[:2] == b"\x1f\x8b" else raw
     as_served = file.served_checksum is not None and _has(raw, file.served_checksum)
     if file.checksum is not None and not as_served and not _has(content, file.checksum):
         found = digest(file.checksum.partition(":")[0], content)
         raise ValueError(f"broken or changed, its checksum is {found} instead of {file.checksum}")
+    return content
+
+
+def _decompressed(raw: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError("broken or truncated, it cannot be decompressed") from error
+    if len(content) > LARGEST:
+        raise ValueError(f"changed, it decompresses to more than {LARGEST >> 20} MiB")
     return content
 
 

@@ -27,7 +27,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "missing":
             self.send_error(404)
             return
-        body = {"tampered": TAMPERED, "noise": b"<html>not here</html>"}.get(kind, WHOLE)
+        swollen = gzip.compress(bytes(download.LARGEST + 1)) if kind == "swollen" else b""
+        bad = {"tampered": TAMPERED, "noise": b"<html>not here</html>", "swollen": swollen}
+        body = bad.get(kind, WHOLE)
         if kind == "short":
             body = WHOLE[: len(WHOLE) // 2]
         self.send_response(200)
@@ -123,6 +125,13 @@ def test_without_a_good_mirror_one_sentence_says_where_to_put_the_file(server, k
     assert "\n" not in message
     assert left(server) == []
     assert time.monotonic() - begun < 5
+
+
+def test_no_more_is_decompressed_than_any_data_set_has(server, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1 << 20)
+    with pytest.raises(ConnectionError, match="changed, it decompresses to more than 1 MiB"):
+        obtain(remote(server, "swollen"), bytes)
+    assert left(server) == []
 
 
 def test_no_network_is_said_in_the_same_sentence(server):
