@@ -252,13 +252,21 @@ def test_options_out_of_range_are_refused(options, error, sentence):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(number, tmp_path):
-    """Sent from another thread, to arrive in the middle of some step."""
-    sender = threading.Timer(0.3, signal.raise_signal, [number])
+def test_a_signal_finishes_the_step_and_leaves_a_checkpoint(number, tmp_path, monkeypatch):
+    """Sent from another thread once the steps have begun, to arrive in the middle of some step."""
+    sender = threading.Timer(0.1, signal.raise_signal, [number])
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    sender.start()
+    original = Trainer.step
+
+    def begin(trainer, index):
+        if sender.ident is None:
+            sender.start()
+        original(trainer, index)
+
+    monkeypatch.setattr(Trainer, "step", begin)
     with pytest.raises(Interrupted, match="resume=True") as caught:
         everything(vae, folder=tmp_path / "fit", epochs=10_000, checkpoint_steps=None)
+    monkeypatch.undo()
     assert caught.value.signal == number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     (manifest,) = CheckpointFolder(tmp_path / "fit").manifests()
