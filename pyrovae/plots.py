@@ -128,8 +128,11 @@ def curves(
         'time [s]'
         >>> plt.close(axes.figure)
     """
+    names = len(lines) + len(exact or {})
+    beside = axes is None and names > 3  # of so many, no place among the curves is sure to be free
     if axes is None:
-        _, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+        size = (7.0 if beside else 5.6, 3.4)
+        _, axes = plt.subplots(figsize=size, layout="constrained")
     for i, (name, line) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
         at, value = np.asarray(line[0], dtype=float), np.asarray(line[1], dtype=float)
@@ -150,8 +153,9 @@ def curves(
         axes.set_yscale("log")
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.grid(alpha=0.25)
-    if len(lines) + len(exact or {}) > 1:
-        axes.legend(frameon=False, fontsize=9)
+    if names > 1:
+        where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {}
+        axes.legend(frameon=False, fontsize=9, **where)
     return axes
 
 
