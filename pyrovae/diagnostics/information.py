@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sampling.posterior import rows_axis
 from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.joint import density, draws
-from pyrovae.waist.sites import Layout, find_layout
+from pyrovae.waist.sites import Layout, find_layout, sites_of
 
 AT_ONCE = 256  # draws compared with all datapoints at once
 
@@ -30,7 +31,8 @@ class Information:
             datapoints, since they are all the data there is.
         mismatch: :math:`KL(q(z) \| p(z))` between the guides' mixture over all datapoints and the prior;
             the rate is the sum of the two.
-        standard_errors: of the means of rate, distortion, mutual information and mismatch.
+        standard_errors: of the means of rate, distortion, mutual information and mismatch, from the spread
+            between datapoints, that of the draws included; NaN for a single datapoint.
     """
 
     rate: Tensor
@@ -77,6 +79,9 @@ def information(
     Returns:
         An `Information`.
 
+    Raises:
+        ValueError: a guide that draws nothing or what the model has not, or enumerated latents.
+
     Source: ELBO surgery (Hoffman & Johnson, 2016); Fixing a broken ELBO (Alemi et al., 2018).
 
     How to read it: a rate near 0 is posterior collapse. A mutual information near log N says that z
@@ -96,6 +101,7 @@ def information(
         raise ValueError(
             "information is for guides that draw every latent, not for enumerated ones"
         )
+    _check_latents(sites_of(model, x, **kwargs), sites_of(guide, x, **kwargs))
     terms: dict[str, list[Tensor]] = {"rate": [], "distortion": [], "told": []}
     with torch.random.fork_rng(), own_parameters():
         for count in blocks(num_particles, seed, size=1):
@@ -121,6 +127,17 @@ def information(
             "mismatch": error["wasted"],
         },
     )
+
+
+def _check_latents(in_model: Mapping[str, Any], in_guide: Mapping[str, Any]) -> None:
+    if not in_guide:
+        raise ValueError("the guide draws nothing, so that there is no z that could tell of x")
+    extra = sorted(in_guide.keys() - in_model.keys())
+    if extra:
+        raise ValueError(
+            f"the guide draws {', '.join(map(repr, extra))}, which the model has not, so that the density "
+            "of its z alone is not known: information is for guides that draw the latents of the model only"
+        )
 
 
 def _aggregated(

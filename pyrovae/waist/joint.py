@@ -195,7 +195,7 @@ def reduce_density(sites: dict[str, Site], latent: set[str], layout: Layout) -> 
     joint = _total(factors, sites, enumerated, layout)
     if not latent:
         return Density(torch.zeros_like(joint), joint)
-    if len(latent | summed) == len(sites):
+    if sites.keys() <= latent | summed:
         return Density(joint, joint)
     hidden = {name: factors[name] for name in factors if name in latent | summed}
     prior = _total(hidden, sites, enumerated, layout)

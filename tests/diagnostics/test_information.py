@@ -2,6 +2,8 @@
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -86,3 +88,39 @@ def test_categories_have_no_units():
     guide = Amortized(6, 3, family="categorical")
     with pytest.raises(ValueError, match="'z', which is no vector"):
         unit_activity(guide, torch.zeros(4, 6))
+
+
+def with_noise(x, z_of):
+    """A guide that draws a number of its own, which the model has not, and makes z with it."""
+    with pyro.plate("data", len(x), dim=-1):
+        noise = pyro.sample("noise", dist.Normal(x[:, 0] * 0, 1.0), infer={"is_auxiliary": True})
+        pyro.sample("z", z_of(noise, x))
+
+
+@pytest.mark.parametrize(
+    "z_of",
+    [
+        lambda noise, x: dist.Normal(noise + x[:, 0], 1.0),
+        lambda noise, x: dist.Delta(noise + x[:, 0], log_density=0.0),
+    ],
+    ids=["drawn", "made"],
+)
+def test_a_site_of_the_guide_alone_is_refused(z_of):
+    """The distortion came out as 0 and the rate took its place: latents were told from data by counting."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x[:, 0] * 0, 1.0))
+            pyro.sample(
+                "x", dist.Normal(z[..., None], 1.0).expand([*z.shape, 2]).to_event(1), obs=x
+            )
+
+    def plain(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(x * 0, 1.0).to_event(1), obs=x)
+
+    x = torch.randn(5, 2)
+    with pytest.raises(ValueError, match="draws 'noise', which the model has not"):
+        information(model, lambda x: with_noise(x, z_of), x)
+    with pytest.raises(ValueError, match="the guide draws nothing"):
+        information(plain, lambda x: None, x)
