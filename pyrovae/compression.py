@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyrovae.log_weights import run_particles
+from pyrovae.log_weights import refuse_shared, run_particles
 from pyrovae.programs import Program
 from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.sites import find_layout
@@ -68,6 +68,9 @@ def code_length(
         A `Code`: nats per datapoint. For a density these are differential, and mean something as a
         difference, or after `bits_per_image`.
 
+    Raises:
+        ValueError: fewer than one particle, or a latent that all datapoints share.
+
     Source: Keeping neural networks simple by minimizing the description length of the weights (Hinton &
     van Camp, 1993), its bits back; Fixing a broken ELBO (Alemi et al., 2018), its rate and distortion.
 
@@ -91,6 +94,7 @@ def code_length(
         particles = run_particles(
             model, guide, (x,), {}, num_particles=num_particles, layout=layout, detail="sampled"
         )
+    refuse_shared(particles, layout)
     log_guide = particles.log_guide
     if particles.log_enumerated is not None:
         log_guide = log_guide + particles.log_enumerated

@@ -13,6 +13,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from torch import Tensor
 
 from pyrovae.densities.incomplete import conditional_draw, conditional_mean
+from pyrovae.log_weights import refuse_shared
 from pyrovae.programs import Program, own_parameters
 from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.rows import as_rows
@@ -47,7 +48,8 @@ def impute(
         (B, D), in units of x: ``x`` itself where it is observed.
 
     Raises:
-        ValueError: a number of particles below 1, or a discrete latent that the guide leaves out.
+        ValueError: a number of particles below 1, a discrete latent that the guide leaves out, or a latent
+            that all rows share.
 
     Source: MIWAE: deep generative modelling and imputation of incomplete data sets (Mattei & Frellsen,
     2019), its single imputation by self-normalised importance sampling.
@@ -97,7 +99,8 @@ def impute_many(
         (M, B, D), in units of x: ``x`` itself where it is observed.
 
     Raises:
-        ValueError: a number below 1, or a discrete latent that the guide leaves out.
+        ValueError: a number below 1, a discrete latent that the guide leaves out, or a latent that all rows
+            share.
 
     Source: MIWAE: deep generative modelling and imputation of incomplete data sets (Mattei & Frellsen,
     2019), its multiple imputation by sampling importance resampling.
@@ -167,6 +170,7 @@ def _run(model: Program, guide: Program, x: Tensor, count: int, layout: Layout) 
             "guide that has it, such as guides.ExactPosterior"
         )
     particles = reduce_traces(replayed, drawn, count, layout, linear=False, detached=True, draws={})
+    refuse_shared(particles, layout)
     # Each value of an enumerated site is a particle with its own weight.
     terms = particles.log_terms
     site: Any = replayed.nodes["x"]

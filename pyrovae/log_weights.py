@@ -22,7 +22,7 @@ from pyrovae.waist.particles import Detail, Particles, concatenate
 from pyrovae.waist.reduction import reduce_traces
 from pyrovae.waist.sites import Layout, find_layout
 
-__all__ = ["Particles", "log_weights", "run_particles", "stack_particles"]
+__all__ = ["Particles", "log_weights", "refuse_shared", "run_particles", "stack_particles"]
 
 Draws = Literal["graph", "leaves", "ports", "values"]
 
@@ -180,10 +180,19 @@ def log_weights(
     particles = run_particles(
         model, guide, args, kwargs, num_particles=num_particles, layout=layout
     )
+    refuse_shared(particles, layout)
+    return particles.log_weights
+
+
+def refuse_shared(particles: Particles, layout: Layout) -> None:
+    """Refuse sites that all datapoints share, where each is to have a weight of its own.
+
+    Raises:
+        ValueError: there are some.
+    """
     if particles.outside:
         raise ValueError(
             f"there is no weight per datapoint, because {', '.join(map(repr, particles.outside))} "
             f"lies outside the plate {layout.plate!r} and is shared by all datapoints: use an objective "
             "(objectives.ELBO, objectives.IWAE), which takes such sites out of the bound per datapoint"
         )
-    return particles.log_weights

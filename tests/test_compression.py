@@ -2,12 +2,15 @@
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
 from pyrovae import log_weights
 from pyrovae.compression import BIT, bits_per_image, code_length
 from pyrovae.guides import Amortized, ExactPosterior
+from pyrovae.imputation import impute
 from pyrovae.models import VAE, BernoulliMixture, GaussianMixture, ProbabilisticPCA
 
 
@@ -64,3 +67,25 @@ def test_grey_levels_add_their_bits():
     assert float(bits_per_image(torch.zeros(()), 64, 17)) == pytest.approx(64 * math.log2(17))
     with pytest.raises(ValueError, match="num_particles is 0"):
         code_length(ProbabilisticPCA(2, latent=1), None, torch.zeros(1, 2), num_particles=0)
+
+
+def test_a_latent_that_all_rows_share_is_refused():
+    """Its cost was left out without a word, so that the net code was shorter than minus any bound."""
+
+    def program(x, observed):
+        shared = pyro.sample("shared", dist.Normal(torch.tensor(0.0), 1.0))
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(shared, 1.0))
+            if observed:
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+    def model(x):
+        program(x, True)
+
+    def guide(x):
+        program(x, False)
+
+    with pytest.raises(ValueError, match="'shared' lies outside the plate 'data'"):
+        code_length(model, guide, torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="'shared' lies outside the plate 'data'"):
+        impute(model, guide, torch.zeros(3, 1))
