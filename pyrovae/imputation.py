@@ -117,8 +117,7 @@ def impute_many(
         torch.Size([4, 1, 3])
     """
     x = as_rows(x, model, guide)
-    if num_imputations < 1:
-        raise ValueError(f"num_imputations is {num_imputations}: at least one is needed")
+    whole_numbers(num_imputations=num_imputations)
     chosen = _Chosen(num_imputations, x)
     for run in _runs(model, guide, x, num_particles, chunk_size, seed):
         chosen.add(run.log_weights, partial(conditional_draw, run.likelihood, x))
@@ -137,6 +136,11 @@ def _runs(
     model: Program, guide: Program, x: Tensor, num_particles: int, chunk_size: int, seed: int
 ) -> Iterator[_Run]:
     whole_numbers(num_particles=num_particles, chunk_size=chunk_size)
+    if x.dim() != 2:
+        raise ValueError(
+            f"x has the shape {tuple(x.shape)}, but values are filled in by rows and columns, (B, D): for "
+            "rows of one number let the model observe x of the shape (B, 1)"
+        )
     layout = find_layout(model, guide, (x,), {})
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -174,8 +178,16 @@ def _run(model: Program, guide: Program, x: Tensor, count: int, layout: Layout) 
     # Each value of an enumerated site is a particle with its own weight.
     terms = particles.log_terms
     site: Any = replayed.nodes["x"]
-    likelihood = site["fn"].expand(terms.shape) if terms.ndim > 2 else site["fn"]
-    return _Run(terms, likelihood)
+    return _Run(terms, _of_each_particle(site["fn"], terms.shape, layout))
+
+
+def _of_each_particle(likelihood: Any, shape: torch.Size, layout: Layout) -> Any:
+    """p(x | z) with the dimensions of particles and rows, which it lacks where it does not depend on z."""
+    right = len(likelihood.batch_shape) + 1 + layout.dim
+    rows, inner = likelihood.batch_shape[:right], likelihood.batch_shape[right:]
+    if len(rows) >= len(shape) and rows.numel() == shape.numel():
+        return likelihood
+    return likelihood.expand(shape + inner)
 
 
 class _Mean:
@@ -188,21 +200,27 @@ class _Mean:
     def add(self, log_weights: Tensor, values: Tensor) -> None:
         """Take in a chunk: (..., k, B) and (..., k, B, D)."""
         log_weights = log_weights.flatten(end_dim=-2)
-        values = values.expand(*values.shape).flatten(end_dim=-3)
+        values = values.flatten(end_dim=-3).to(log_weights)  # data may be whole numbers
         log_sum = log_weights.logsumexp(0)
-        mean = torch.einsum("kb,kbd->bd", (log_weights - log_sum).exp(), values)
+        weights = (log_weights - _above_zero(log_sum)).exp()
+        mean = torch.einsum("kb,kbd->bd", weights, values)
         if self.log_total is None or self.mean is None:
             self.log_total, self.mean = log_sum, mean
             return
         total = torch.logaddexp(self.log_total, log_sum)
-        share = (log_sum - total).exp().unsqueeze(-1)
+        share = (log_sum - _above_zero(total)).exp().unsqueeze(-1)
         self.mean, self.log_total = (1.0 - share) * self.mean + share * mean, total
 
     def result(self) -> Tensor:
-        """(B, D)."""
-        if self.mean is None:
+        """(B, D); NaN where every weight was zero."""
+        if self.mean is None or self.log_total is None:
             raise ValueError("no particles were added")
-        return self.mean
+        return self.mean.masked_fill(self.log_total.isneginf().unsqueeze(-1), torch.nan)
+
+
+def _above_zero(log_sum: Tensor) -> Tensor:
+    """The logarithm of weights, of which something finite can be subtracted where all of them are zero."""
+    return log_sum.clamp(min=torch.finfo(log_sum.dtype).min)
 
 
 class _Chosen:

@@ -2,6 +2,8 @@
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -126,9 +128,67 @@ def test_what_cannot_be_filled_is_refused():
         ValueError, match="num_particles must be a whole number of at least 1; got 0"
     ):
         impute(model, ExactPosterior(model), holes(), num_particles=0)
-    with pytest.raises(ValueError, match="num_imputations is 0"):
+    with pytest.raises(
+        ValueError, match="num_imputations must be a whole number of at least 1; got 0"
+    ):
         impute_many(model, ExactPosterior(model), holes(), num_imputations=0)
     images = torch.tensor([[1.0, math.nan, 0.0]])
     mixture = BernoulliMixture(3, components=2, draw_missing=True)
     with pytest.raises(ValueError, match="leaves the discrete latent 'z' out"):
         impute(mixture, MissingPixels(1, 3), images)
+
+
+def bounded(x):
+    """x between 0 and a limit z that is drawn: some draws of z have a weight of exactly zero."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Uniform(torch.zeros(()).double(), 1.0))
+        high = z.unsqueeze(-1).expand(*z.shape, x.shape[-1])
+        each = dist.Uniform(torch.zeros_like(high), high, validate_args=False)
+        pyro.sample("x", each.mask(~x.isnan()).to_event(1), obs=x.nan_to_num())
+
+
+def anywhere(x):
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("z", dist.Uniform(torch.zeros(len(x)).double(), 1.0))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4000])
+def test_a_chunk_whose_weights_are_all_zero_counts_for_nothing(chunk_size):
+    """The mean became NaN for good with the first such chunk."""
+    x = torch.tensor([[0.9, math.nan], [0.2, math.nan], [2.0, math.nan]]).double()
+    found = impute(bounded, anywhere, x, num_particles=4000, chunk_size=chunk_size)
+    # The posterior of the limit goes with 1 / z above x, and its mean is halved.
+    exact = (1 - x[:2, 0]) / -x[:2, 0].log() / 2
+    assert ((found[:2, 1] - exact).abs() < 5 * 0.25 / (4000 * (1 - x[:2, 0])).sqrt()).all()
+    assert found[2, 1].isnan()  # nothing that was drawn allows the row
+
+
+def test_what_does_not_depend_on_the_latents_is_filled_in():
+    """Torch had no dimension for the particles."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            each = dist.Normal(torch.arange(3.0), 1.0).mask(~x.isnan())
+            pyro.sample("x", each.to_event(1), obs=x.nan_to_num())
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+
+    x = torch.tensor([[math.nan, 5.0, math.nan], [1.0, 1.0, 1.0]])
+    for particles in (1, 30):
+        found = impute(model, guide, x, num_particles=particles)
+        torch.testing.assert_close(found, torch.tensor([[0.0, 5.0, 2.0], [1.0, 1.0, 1.0]]))
+    draws = impute_many(model, guide, x, num_imputations=2000, num_particles=30)[:, 0, 2]
+    assert abs(float(draws.mean()) - 2.0) < 5 / 2000**0.5
+
+
+def test_whole_numbers_have_nothing_to_fill_and_rows_have_columns():
+    model = ProbabilisticPCA(2, latent=1)
+    x = torch.tensor([[1, 2], [3, 4]])
+    assert torch.equal(impute(model, ExactPosterior(model), x), x.to(torch.get_default_dtype()))
+    with pytest.raises(
+        ValueError, match=r"x has the shape \(3,\), but values are filled in by rows"
+    ):
+        impute(bounded, anywhere, torch.rand(3))
