@@ -13,6 +13,7 @@ from torch import Tensor
 
 import pyrovae
 from pyrovae.arviz_bridge import inference_data
+from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program, own_parameters
 from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.posterior import posterior_draws, replicate, rows_axis, simulate, the_observed
@@ -73,7 +74,11 @@ def to_inference_data(
     x = as_rows(x, model, guide)
     whole_numbers(chains=chains, draws=draws)
     count = chains * draws
-    layout = replace(find_layout(model, guide, (x,), kwargs), enumerated=False)
+    layout = find_layout(model, guide, (x,), kwargs)
+    with torch.no_grad(), torch.random.fork_rng():
+        # Below the two run apart; together they are refused where there is no weight.
+        run_particles(model, guide, (x,), kwargs, num_particles=1, layout=layout)
+    layout = replace(layout, enumerated=False)
     values = posterior_draws(guide, x, model=model, num_particles=count, seed=seed, **kwargs)
     predicted = the_observed(replicate(model, values, x, seed=seed + 1, **kwargs), x)
     log_weights, log_likelihood = _weigh(model, guide, values, x, kwargs, layout)
@@ -115,6 +120,7 @@ def _stacked(draws: list[Values], like: Values) -> Values:
     return {
         name: torch.stack([each[name] for each in draws]).reshape(value.shape)
         for name, value in like.items()
+        if name in draws[0]  # a guide may draw what its latents are made of
     }
 
 
@@ -137,12 +143,15 @@ def _weigh(
     layout: Layout,
 ) -> tuple[Tensor, Tensor]:
     """Log-weights of draws, and log p(x | z) there: (K, B) each."""
-    with own_parameters():
+    # What a program draws beside its sites, such as dropout, is drawn from a copy of the random state.
+    with torch.random.fork_rng(), own_parameters():
         in_guide = density(guide, values, (x,), kwargs, layout=layout).latent
         in_model = density(model, values, (x,), kwargs, layout=layout)
     return in_model.joint - in_guide, in_model.observed
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = tensor.detach().cpu().numpy()
+    # NumPy has no bfloat16.
+    known = tensor.float() if tensor.dtype is torch.bfloat16 else tensor
+    array: NDArray[np.generic] = known.detach().cpu().numpy()
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -15,7 +16,7 @@ from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sampling.rows import as_rows
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import Values, draws
-from pyrovae.waist.sites import Layout, find_layout, sites_of
+from pyrovae.waist.sites import PARTICLES, Layout, find_layout, sites_of
 
 
 @dataclass(frozen=True)
@@ -118,21 +119,27 @@ def replicate(
     """Draw x from p(x | z) at given z: (K, plates, event) by observed site.
 
     Raises:
-        ValueError: a latent site of the model that is not among ``latents``.
+        ValueError: a latent site of the model that is not among ``latents``, or none that is.
     """
-    observed = _observed(model, x, kwargs)
-    held = poutine.condition(poutine.uncondition(model), data=latents)
-    with torch.random.fork_rng(), own_parameters(), poutine.block():
-        torch.manual_seed(generator_from(seed).initial_seed())
-        trace = poutine.trace(held).get_trace(x, **kwargs)
-    drawn = latent_sites(trace)
-    missing = sorted(drawn.keys() - set(observed))
+    sites = sites_of(model, x, **kwargs)
+    observed = [name for name, site in sites.items() if site["is_observed"]]
+    missing = sorted(sites.keys() - latents.keys() - set(observed))
     if missing:
         raise ValueError(
             f"the guide does not draw {', '.join(map(repr, missing))}, so there is no p(x | z) to draw from: "
             "use a guide that draws every latent, such as guides.ExactPosterior"
         )
-    return Replicates(latents, {name: drawn[name]["value"] for name in observed})
+    known = {name: value for name, value in latents.items() if name in sites}
+    if not known:
+        raise ValueError("the model has no latent that a guide draws, so there is no p(x | z)")
+    depth = max(value.dim() - sites[name]["fn"].event_dim for name, value in known.items())
+    held = poutine.condition(poutine.uncondition(model), data=latents)
+    # In a plate of the draws: x that does not depend on z is drawn as often as z.
+    particles = pyro.plate(PARTICLES, len(next(iter(known.values()))), dim=-depth)
+    with torch.random.fork_rng(), own_parameters(), poutine.block(), particles:
+        torch.manual_seed(generator_from(seed).initial_seed())
+        trace = poutine.trace(held).get_trace(x, **kwargs)
+    return Replicates(latents, {name: trace.nodes[name]["value"] for name in observed})
 
 
 def the_observed(replicates: Replicates, x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Model, guide and data as ArviZ sees them, number for number."""
 
+import math
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae.diagnostics import k_hat, to_inference_data
+from pyrovae.diagnostics import k_hat, predictive_check, to_inference_data
 from pyrovae.guides import Amortized, ExactPosterior, PerDatapoint
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
 from pyrovae.sampling.posterior import posterior_draws, replicate
@@ -127,3 +129,66 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="does not draw 'z'"):
         to_inference_data(model, lambda x: None, torch.zeros(2, 6))
     assert pyrovae.__version__
+
+
+def of_noise(z_of):
+    """A guide whose z is made of a number that the model has not."""
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            noise = pyro.sample("noise", dist.Normal(0 * x, 1.0), infer={"is_auxiliary": True})
+            pyro.sample("z", z_of(0.5 * x + 0.5**0.5 * noise))
+
+    return guide
+
+
+def test_a_latent_made_of_noise_has_its_weights_and_the_prior_its_own_sites(number_a_row):
+    """It was a KeyError; and where z is drawn once more, there is no weight."""
+    model, x = number_a_row[0], torch.randn(4)
+    made = of_noise(lambda z: dist.Delta(z, log_density=math.log(2.0**0.5)))
+    data = to_inference_data(model, made, x, draws=5)
+    exact = dist.Normal(0.0, 2**0.5).log_prob(x)
+    weights = torch.as_tensor(data["sample_stats"]["log_weights"].values)
+    torch.testing.assert_close(weights, exact.expand(weights.shape))
+    assert (list(data["posterior"]), list(data["prior"])) == (["noise", "z"], ["z"])
+    with pytest.raises(ValueError, match="auxiliary site 'noise' has no counterpart"):
+        to_inference_data(model, of_noise(lambda z: dist.Normal(z, 1.0)), x, draws=5)
+
+
+def test_dropout_draws_from_a_copy_of_the_random_state_and_bfloat16_is_written():
+    model = VAE(6, latent=1, hidden=(8,))
+    guide = Amortized(6, 1, hidden=(8,))
+    guide.encoder.register_forward_hook(lambda module, x, y: torch.dropout(y, 0.1, True))
+    state = torch.get_rng_state()
+    x = torch.rand(2, 6).bfloat16()
+    torch.set_rng_state(state)
+    data = to_inference_data(model, guide, x, draws=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(data["observed_data"]["x"].values, x.float().numpy())
+
+
+def test_data_that_do_not_depend_on_the_latents_are_drawn_as_often():
+    """There was one draw of them where there were to be as many as of z."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+            pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.tensor(0.0), 1.0))
+
+    data = to_inference_data(model, guide, torch.zeros(5, 3), draws=50)
+    drawn = data["posterior_predictive"]["x"].values
+    assert drawn.shape == (4, 50, 5, 3)
+    assert abs(drawn.std() - 1.0) < 5 / (2 * drawn.size) ** 0.5
+    assert len(np.unique(drawn)) > 0.99 * drawn.size
+    found = predictive_check(model, guide, torch.zeros(5, 3)).p_values()
+    assert found["standard deviation"] == 1.0
+    with pytest.raises(ValueError, match="no latent that a guide draws"):
+        predictive_check(
+            lambda x: pyro.sample("x", dist.Normal(torch.zeros(5, 3), 1.0).to_event(2), obs=x),
+            lambda x: None,
+            torch.zeros(5, 3),
+        )
