@@ -170,7 +170,7 @@ mark the model's site with infer={'enumerate': 'parallel'} to have it summed out
             model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(
                 *args, **kwargs
             )
-        except (ValueError, RuntimeError):
+        except (ValueError, RuntimeError, IndexError):
             # Values of a wrong shape fail somewhere in the model; the sites themselves tell where from.
             alone = poutine.trace(model).get_trace(*args, **kwargs)
             _check_latents(latent_sites(alone), latent_sites(guide_trace))

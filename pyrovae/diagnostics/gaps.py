@@ -11,8 +11,9 @@ from torch import Tensor
 
 from pyrovae.evidence import Exact, ImportanceSampling
 from pyrovae.guides import PerDatapoint
-from pyrovae.programs import ExactModel, Program, first_parameter
+from pyrovae.programs import ExactModel, Program, check, first_parameter
 from pyrovae.refit import fit_rows
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.elbo import elbo
 from pyrovae.sampling.evidence_result import Evidence
 from pyrovae.sampling.rows import as_rows
@@ -132,6 +133,7 @@ def gaps(
 
     Raises:
         TypeError: no family is given and the guide does not name one.
+        ValueError: a count below 1, or a family that does not draw what the model's latent is.
 
     Source: Inference suboptimality in variational autoencoders (Cremer, Li & Duvenaud, 2018).
 
@@ -146,6 +148,7 @@ def gaps(
         ['amortization', 'approximation', 'inference']
     """
     x = as_rows(x, model, guide)
+    whole_numbers(num_particles=num_particles, steps=steps)
     named = isinstance(guide, FamilyGuide)
     if family is None and not named:
         raise TypeError(
@@ -157,8 +160,9 @@ def gaps(
         first_parameter(model, guide)
     )
     if named and chosen == guide.family_name:  # type: ignore[attr-defined]
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
             best.table.copy_(guide.local_parameters(x))  # type: ignore[attr-defined]
+    check(model, best, x)
     rounds, converged = _climb(model, best, x, steps, learning_rate, tolerance, seed)
     if evidence is None:
         evidence = (

@@ -8,7 +8,7 @@ import torch
 from pyrovae.diagnostics import gaps
 from pyrovae.evidence import AnnealedImportanceSampling
 from pyrovae.guides import Amortized, ExactPosterior
-from pyrovae.models import VAE, ProbabilisticPCA
+from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
 from pyrovae.programs import data_plate
 
 ROWS = 20
@@ -102,3 +102,18 @@ def test_a_guide_without_a_family_must_be_told_one():
     model, x = problem()
     with pytest.raises(TypeError, match="ExactPosterior does not say which family"):
         gaps(model, ExactPosterior(model), x)
+
+
+def test_a_family_of_numbers_has_no_gaps_of_a_category():
+    """Torch could not use the draws as an index."""
+    model = GaussianMixture(5, components=3)
+    with pytest.raises(ValueError, match=r"site 'z' has shape \(4,\) in the model but \(4, 3\)"):
+        gaps(model, ExactPosterior(model), torch.randn(4, 5), family="diagonal", steps=2)
+
+
+def test_the_random_state_is_left_where_the_encoder_has_dropout():
+    model, guide = VAE(5, latent=2, hidden=(4,)), Amortized(5, 2, hidden=(4,))
+    guide.encoder.register_forward_hook(lambda module, x, y: torch.dropout(y, 0.1, True))
+    state = torch.get_rng_state()
+    gaps(model, guide, torch.ones(3, 5), steps=2, num_particles=2)
+    assert torch.equal(state, torch.get_rng_state())
