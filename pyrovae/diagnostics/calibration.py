@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.programs import Program, RowGuide
 from pyrovae.refit import refit
+from pyrovae.registry.plain import whole_number
 from pyrovae.sampling.posterior import (
     as_incomplete,
     as_vectors,
@@ -80,7 +81,8 @@ def calibration(
         A `Calibration`.
 
     Raises:
-        ValueError: too few simulations for the tests, or latents that are no numbers.
+        ValueError: too few simulations or draws for the tests, or latents that are no numbers, that the guide
+            does not draw, or that all datapoints share.
 
     Source: Yes, but did it work? Evaluating variational inference (Yao, Vehtari, Simpson & Gelman, 2018);
     Validating Bayesian inference algorithms with simulation-based calibration (Talts et al., 2018).
@@ -96,19 +98,22 @@ def calibration(
         True
     """
     x = as_rows(x, model, guide)
-    if simulations < 5 * BINS or draws < BINS - 1:
-        raise ValueError(
-            f"simulations is {simulations} and draws {draws}: the tests need at least "
-            f"{5 * BINS} and {BINS - 1}"
-        )
+    whole_number("simulations", simulations, least=5 * BINS)
+    whole_number("draws", draws, least=BINS - 1)
     template = x[:1].expand(simulations, *x.shape[1:]).clone()
     drawn = simulate(model, template, seed=seed, **kwargs)
     simulated = as_incomplete(the_observed(drawn, template), template)
-    truth = as_vectors({n: value[None] for n, value in drawn.latents.items()}, simulations)[0]
     own: Any = guide
     if isinstance(guide, RowGuide):
         own = refit(model, guide, simulated, steps=refit_steps, seed=seed)
     values = posterior_draws(own, simulated, num_particles=draws, seed=seed + 1, **kwargs)
+    missing = sorted(drawn.latents.keys() - values.keys())
+    if missing:
+        raise ValueError(
+            f"the guide does not draw {', '.join(map(repr, missing))} of the model, so that there is nothing "
+            "to rank its true values among: use a guide that draws every latent"
+        )
+    truth = as_vectors({n: value[None] for n, value in drawn.latents.items()}, simulations)[0]
     z = as_vectors({name: values[name] for name in drawn.latents}, simulations)
     ranks = (z < truth).sum(0)
     uniform, symmetric = _tests(ranks.cpu().numpy(), draws)

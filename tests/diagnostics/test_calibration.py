@@ -72,7 +72,9 @@ def test_the_prior_passes_too():
 
 
 def test_what_cannot_be_tested_is_refused():
-    with pytest.raises(ValueError, match="simulations is 10"):
+    with pytest.raises(
+        ValueError, match="simulations must be a whole number of at least 100; got 10"
+    ):
         calibration(pca(), None, X, simulations=10)
     mixture = GaussianMixture(6, components=3)
     with pytest.raises(ValueError, match="no vector of numbers"):
@@ -90,3 +92,26 @@ def test_rows_are_simulated_with_the_gaps_of_the_first(all_of_it):
             pyro.sample("z", dist.MultivariateNormal(exact.loc, scale_tril=exact.scale_tril))
 
     assert (calibration(model, guide, x).p_value > 1e-3) is all_of_it
+
+
+def test_a_latent_that_the_guide_does_not_draw_is_named():
+    """It was a KeyError; and one outside the plate an IndexError."""
+
+    def model(x):
+        shared = pyro.sample("shared", dist.Normal(torch.tensor(0.0), 1.0))
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(shared, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x, 1.0))
+
+    def shared(x):
+        pyro.sample("shared", dist.Normal(torch.tensor(0.0), 1.0))
+        guide(x)
+
+    with pytest.raises(ValueError, match="does not draw 'shared' of the model"):
+        calibration(model, guide, torch.zeros(3))
+    with pytest.raises(ValueError, match="'shared' lies outside the plate 'data'"):
+        calibration(model, shared, torch.zeros(3))
