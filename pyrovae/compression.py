@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.log_weights import refuse_shared, run_particles
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sampling.rows import as_rows
 from pyrovae.waist.sites import find_layout
 
@@ -86,8 +87,7 @@ def code_length(
         True
     """
     x = as_rows(x, model, guide)
-    if num_particles < 1:
-        raise ValueError(f"num_particles is {num_particles}: at least one is needed")
+    whole_numbers(num_particles=num_particles)
     layout = find_layout(model, guide, (x,), {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)

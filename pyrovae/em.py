@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.tables import rows_for
 
 
@@ -85,8 +86,7 @@ def em(
             f"EM needs a model whose M-step is known, such as GaussianMixture, but got "
             f"{type(model).__name__}: use pyrovae.fit"
         )
-    if iterations < 1:
-        raise ValueError(f"iterations is {iterations}: at least one is needed")
+    whole_numbers(iterations=iterations)
     x = rows_for(model, x)
     bounds: list[float] = []
     converged = False

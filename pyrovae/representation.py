@@ -7,6 +7,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.programs import GenerativeModel, Program, latent_sites, own_parameters
+from pyrovae.registry.plain import whole_number
 
 
 @torch.no_grad()
@@ -111,14 +112,14 @@ def manifold(model: GenerativeModel, *, side: int = 15, reach: float = 0.95) -> 
 
     Args:
         model: with two standard normal latent dimensions.
-        side: images along each axis.
+        side: images along each axis, at least 2.
         reach: how much of each axis's probability the grid covers.
 
     Returns:
         (side, side, D), in units of x; the first axis is z2 from above to below, the second z1.
 
     Raises:
-        ValueError: the latent is no vector of two numbers.
+        ValueError: the latent is no vector of two numbers, `side` is below 2, or `reach` is no share.
 
     Source: Auto-encoding variational Bayes (Kingma & Welling, 2014), its figure 4.
 
@@ -127,6 +128,11 @@ def manifold(model: GenerativeModel, *, side: int = 15, reach: float = 0.95) -> 
         >>> manifold(VAE(64, latent=2), side=3).shape
         torch.Size([3, 3, 64])
     """
+    whole_number("side", side, least=2)
+    if not 0.0 < reach < 1.0:
+        raise ValueError(
+            f"reach is {reach}: a share of the probability lies between 0 and 1, both left out"
+        )
     prior = model.prior()
     if prior.event_shape != (2,):
         what = "dimensions" if prior.event_shape else "categories"

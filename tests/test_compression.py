@@ -65,7 +65,9 @@ def test_the_net_code_is_minus_the_bound():
 
 def test_grey_levels_add_their_bits():
     assert float(bits_per_image(torch.zeros(()), 64, 17)) == pytest.approx(64 * math.log2(17))
-    with pytest.raises(ValueError, match="num_particles is 0"):
+    with pytest.raises(
+        ValueError, match="num_particles must be a whole number of at least 1; got 0"
+    ):
         code_length(ProbabilisticPCA(2, latent=1), None, torch.zeros(1, 2), num_particles=0)
 
 

@@ -176,5 +176,5 @@ def test_other_mixtures_and_other_models():
     assert em(model, x, iterations=10).bound.diff()[0] > 0
     with pytest.raises(TypeError, match="M-step is known, such as GaussianMixture, but got VAE"):
         em(VAE(64), x)
-    with pytest.raises(ValueError, match="iterations is 0"):
+    with pytest.raises(ValueError, match="iterations must be a whole number of at least 1; got 0"):
         em(model, x, iterations=0)

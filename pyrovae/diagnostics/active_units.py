@@ -7,7 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from pyrovae.programs import Program
+from pyrovae.registry.plain import whole_number
 from pyrovae.sampling.posterior import as_vectors, posterior_draws
+from pyrovae.sampling.rows import as_rows
 
 ACTIVE = 0.01  # the variance above which Burda et al. count a unit
 
@@ -41,10 +43,10 @@ def unit_activity(
         >>> unit_activity(Amortized(5, 2), torch.randn(20, 5)).shape
         torch.Size([2])
     """
-    if num_particles < 2 or len(x) < 2:
-        raise ValueError(
-            f"num_particles is {num_particles} and x has {len(x)} rows: at least two of each are needed"
-        )
+    x = as_rows(x, guide)
+    whole_number("num_particles", num_particles, least=2)
+    if len(x) < 2:
+        raise ValueError(f"x has {len(x)} row: at least two are needed, whose means can differ")
     values = posterior_draws(guide, x, num_particles=num_particles, seed=seed, **kwargs)
     z = as_vectors(values, len(x)).double()
     return z.mean(0).var(0) - z.var(0).mean(0) / num_particles

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae.objective import Objective
 from pyrovae.programs import Program, modules_of, own_parameters
+from pyrovae.registry.plain import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,8 +104,7 @@ def gradient_noise(
         >>> noise.names("model")
         ['model.loc', 'model.weight', 'model.raw_scale']
     """
-    if repeats < 2:
-        raise ValueError(f"repeats is {repeats}: a variance needs at least 2")
+    whole_number("repeats", repeats, least=2)
     kept = objective.state() if isinstance(objective, Objective) else {}
     kept = {name: tensor.clone() for name, tensor in kept.items()}
     with torch.random.fork_rng(), own_parameters():

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.densities.missing import any_missing, known_missing
 from pyrovae.log_weights import run_particles
 from pyrovae.programs import Program, own_parameters
+from pyrovae.registry.plain import whole_numbers
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import RowsGiven, density, draws
 from pyrovae.waist.sites import find_layout
@@ -29,6 +30,7 @@ def blocks(num_particles: int, seed: int, size: int = BLOCK) -> Iterator[int]:
 
     Call it under ``torch.random.fork_rng()``: it sets the global random state.
     """
+    whole_numbers(num_particles=num_particles)
     for number, start in enumerate(range(0, num_particles, size)):
         torch.manual_seed(generator_from(seed, number).initial_seed())
         yield min(size, num_particles - start)

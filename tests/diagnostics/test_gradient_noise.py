@@ -122,7 +122,7 @@ def test_slopes_of_powers_are_their_exponents():
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(ValueError, match="repeats is 1"):
+    with pytest.raises(ValueError, match="repeats must be a whole number of at least 2; got 1"):
         gradient_noise(ELBO(), Known(), known_guide, repeats=1)
     with pytest.raises(ValueError, match="have no parameters"):
         gradient_noise(ELBO(), known_guide, known_guide)

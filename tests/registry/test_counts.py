@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pyrovae import data, evidence, guides, models, objectives
+from pyrovae import data, diagnostics, evidence, guides, models, objectives
+from pyrovae.compression import code_length
+from pyrovae.em import em
+from pyrovae.imputation import impute_many
 from pyrovae.registry.plain import whole_number, whole_numbers
+from pyrovae.representation import manifold
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "2", [2]])
@@ -29,6 +33,34 @@ from pyrovae.registry.plain import whole_number, whole_numbers
 def test_what_is_no_count_is_named(make, name, value):
     with pytest.raises(ValueError, match=f"^{name} must be a whole number of at least 1; got "):
         make(value)
+
+
+PCA = models.ProbabilisticPCA(4, latent=2)
+EXACT, X = guides.ExactPosterior(PCA), torch.zeros(3, 4)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True, None])
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda n: diagnostics.unit_activity(EXACT, X, num_particles=n), "num_particles"),
+        (lambda n: diagnostics.information(PCA, EXACT, X, num_particles=n), "num_particles"),
+        (lambda n: diagnostics.predictive_check(PCA, EXACT, X, num_particles=n), "num_particles"),
+        (lambda n: diagnostics.gaps(PCA, EXACT, X, family="full", steps=n), "steps"),
+        (lambda n: diagnostics.calibration(PCA, EXACT, X, simulations=n), "simulations"),
+        (lambda n: diagnostics.calibration(PCA, EXACT, X, draws=n), "draws"),
+        (lambda n: code_length(PCA, EXACT, X, num_particles=n), "num_particles"),
+        (lambda n: impute_many(PCA, EXACT, X, num_imputations=n), "num_imputations"),
+        (lambda n: em(models.GaussianMixture(4, components=2), X, iterations=n), "iterations"),
+        (lambda n: manifold(PCA, side=n), "side"),
+    ],
+)
+def test_what_is_no_count_of_draws_is_named(call, name, value):
+    """Zero draws were a guide that draws nothing, or an empty list of torch's."""
+    with pytest.raises(
+        ValueError, match=f"^{name} must be a whole number of at least [0-9]+; got "
+    ):
+        call(value)
 
 
 def test_rows_held_out_are_counted(tmp_path):
