@@ -23,7 +23,8 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
         (B, L).
 
     Raises:
-        ValueError: the guide has no such site, or it is a category, or its mean is not known.
+        ValueError: the guide has no such site, or it is a category, or its mean is not known, as that of a
+            site that is drawn given another.
 
     Example:
         >>> from pyrovae.guides import Amortized
@@ -32,6 +33,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
     """
     with torch.random.fork_rng(), own_parameters():
         drawn = latent_sites(poutine.trace(guide).get_trace(x))
+        again = latent_sites(poutine.trace(guide).get_trace(x)) if len(drawn) > 1 else drawn
     found = {name: one for name, one in drawn.items() if one["value"].is_floating_point()}
     if site not in found:
         known = ", ".join(map(repr, found)) or "none"
@@ -43,6 +45,11 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
             f"the mean of site {site!r} is not known in closed form, as for the family 'flow': take that of "
             "draws, as pyrovae.diagnostics.linear_probe does"
         ) from error
+    if not torch.equal(mean, again[site]["fn"].mean):
+        raise ValueError(
+            f"the mean of site {site!r} depends on the draw of another site: take that of draws, as "
+            "pyrovae.diagnostics.linear_probe does"
+        )
     return mean
 
 
@@ -61,6 +68,9 @@ def probe_accuracy(
     Returns:
         Share of the test rows whose class is found, from 0 to 1.
 
+    Raises:
+        ValueError: features of different shapes, or one class to learn from.
+
     Source: Understanding intermediate layers using linear classifier probes (Alain & Bengio, 2016).
 
     How to read it: beside the same probe on raw pixels, and on as many principal components: a code is a
@@ -75,7 +85,18 @@ def probe_accuracy(
     # Here, so that to import the package does not wait for scikit-learn.
     from sklearn.linear_model import LogisticRegression
 
-    mean, scale = train.mean(0), train.std(0).clamp(min=1e-6)
+    classes = train_labels.unique()
+    if train.dim() != 2 or train.shape[1:] != test.shape[1:] or len(classes) < 2:
+        raise ValueError(
+            f"the features have the shapes {tuple(train.shape)} and {tuple(test.shape)}, and the labels to "
+            f"learn from {len(classes)} class(es): rows of the same features are needed, (N, F) and (M, F), "
+            "of at least two classes"
+        )
+    rounding = 10 * torch.finfo(train.dtype).eps if train.is_floating_point() else 0.0
+    train, test = train.detach().double(), test.detach().double()
+    mean, scale = train.mean(0), train.std(0)
+    # What varies by no more than rounding is left out, not scaled up.
+    scale = torch.where(scale > rounding * train.abs().amax(0), scale, torch.inf)
     probe = LogisticRegression(C=strength, max_iter=2000)
     probe.fit(((train - mean) / scale).cpu().numpy(), train_labels.cpu().numpy())
     return float(probe.score(((test - mean) / scale).cpu().numpy(), test_labels.cpu().numpy()))

@@ -63,3 +63,32 @@ def test_pictures_are_made_in_the_precision_of_the_model():
     assert manifold(model, side=3).dtype == torch.float64
     walk = traverse(model, torch.zeros(2, dtype=torch.float64), torch.linspace(-1, 1, 5))
     assert walk.dtype == torch.float64
+
+
+def test_what_depends_on_the_draw_of_another_site_has_no_mean_of_its_own():
+    """The mean given one draw of z1 was returned, another at every call."""
+    model = HierarchicalVAE(6, latent=2, lower=3)
+    with pytest.raises(ValueError, match="mean of site 'z2' depends on the draw of another"):
+        codes(Hierarchical(6, model), torch.rand(4, 6), site="z2")
+
+
+def test_a_probe_takes_pixels_as_stored_and_small_or_constant_columns():
+    """Bytes were refused by torch, and a column of small numbers was hidden from the probe."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (60, 2), generator=generator).byte()
+    labels = (pixels[:, 0] > 100).long()
+    assert probe_accuracy(pixels, labels, pixels, labels) > 0.9
+    small = 1e-9 * pixels.double()
+    assert probe_accuracy(small, labels, small, labels) > 0.9
+    constant = torch.full((60, 1), 0.1)
+    share = float(labels.double().mean())
+    found = probe_accuracy(constant, labels, constant + torch.rand(60, 1), labels)
+    assert found == pytest.approx(max(share, 1 - share))
+
+
+def test_a_probe_of_one_class_or_other_features_is_refused():
+    x, y = torch.rand(4, 3), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"learn from 1 class\(es\)"):
+        probe_accuracy(x[:1], y[:1], x, y)
+    with pytest.raises(ValueError, match=r"shapes \(4, 3\) and \(4, 2\)"):
+        probe_accuracy(x, y, x[:, :2], y)
