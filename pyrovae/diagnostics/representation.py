@@ -85,6 +85,9 @@ def cluster_agreement(clusters: Tensor, labels: Tensor) -> ClusterAgreement:
     Returns:
         A `ClusterAgreement`.
 
+    Raises:
+        ValueError: no rows, or clusters of other rows than the labels.
+
     Source: Comparing partitions (Hubert & Arabie, 1985); The Hungarian method (Kuhn, 1955) for accuracy.
 
     How to read it: purity rises with the number of clusters by itself; the adjusted Rand index does not.
@@ -98,6 +101,11 @@ def cluster_agreement(clusters: Tensor, labels: Tensor) -> ClusterAgreement:
     from sklearn.metrics.cluster import contingency_matrix
 
     found = clusters.argmax(-1) if clusters.dim() == 2 else clusters
+    if found.shape != labels.shape or labels.dim() != 1 or not len(labels):
+        raise ValueError(
+            f"clusters have the shape {tuple(clusters.shape)} and labels {tuple(labels.shape)}: one of each "
+            "for every row is needed, (N,) whole numbers or (N, C) responsibilities, and (N,)"
+        )
     found_array, label_array = found.cpu().numpy(), labels.cpu().numpy()
     table = contingency_matrix(found_array, label_array)
     rows, columns = linear_sum_assignment(-table)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyrovae.diagnostics import (
+    PredictiveCheck,
     cluster_agreement,
     cluster_of,
     linear_probe,
@@ -155,3 +156,19 @@ def test_a_plate_where_the_rows_should_be_is_refused():
 
     with pytest.raises(ValueError, match="with 2 where the 6 datapoints are to be"):
         unit_activity(guide, torch.randn(6))
+
+
+@pytest.mark.parametrize("clusters", [torch.zeros(3), torch.zeros(3, 2), torch.zeros(2, 2, 2)])
+def test_clusters_of_other_rows_are_refused(clusters):
+    with pytest.raises(ValueError, match=r"clusters have the shape .* and labels \(2,\)"):
+        cluster_agreement(clusters, torch.tensor([0, 1]))
+
+
+def test_data_sets_with_the_same_numbers_are_ties():
+    """In double precision the order of a sum told them apart: a p-value of 0.09 for the same rows."""
+    values = torch.tensor([0.1, 0.3, 0.7], dtype=torch.float64)
+    observed = values[torch.randint(3, (37,))]
+    same = torch.stack([observed[torch.randperm(37)] for _ in range(100)])
+    assert PredictiveCheck({"value": observed}, {"value": same}).p_values() == {"value": 0.5}
+    above = PredictiveCheck({"value": observed}, {"value": same + 1e-6}).p_values()
+    assert above == {"value": 1.0}
