@@ -74,11 +74,7 @@ def to_inference_data(
     x = as_rows(x, model, guide)
     whole_numbers(chains=chains, draws=draws)
     count = chains * draws
-    layout = find_layout(model, guide, (x,), kwargs)
-    with torch.no_grad(), torch.random.fork_rng():
-        # Below the two run apart; together they are refused where there is no weight.
-        run_particles(model, guide, (x,), kwargs, num_particles=1, layout=layout)
-    layout = replace(layout, enumerated=False)
+    layout = _layout(model, guide, x, kwargs)
     values = posterior_draws(guide, x, model=model, num_particles=count, seed=seed, **kwargs)
     predicted = the_observed(replicate(model, values, x, seed=seed + 1, **kwargs), x)
     log_weights, log_likelihood = _weigh(model, guide, values, x, kwargs, layout)
@@ -113,6 +109,15 @@ def to_inference_data(
         "observed_data": observed,
     }
     return inference_data(groups, coords=coords, attributes=_provenance(model, guide))
+
+
+def _layout(model: Program, guide: Program, x: Tensor, kwargs: dict[str, Any]) -> Layout:
+    """Where the datapoints are, with categories drawn like all else."""
+    layout = find_layout(model, guide, (x,), kwargs)
+    with torch.no_grad(), torch.random.fork_rng():
+        # Later the two run apart; together they are refused where there is no weight.
+        run_particles(model, guide, (x,), kwargs, num_particles=1, layout=layout)
+    return replace(layout, enumerated=False)
 
 
 def _stacked(draws: list[Values], like: Values) -> Values:
