@@ -73,7 +73,8 @@ def compare(
         )
     jobs = joblib.cpu_count() if jobs is None else jobs
     whole_number("jobs", jobs, least=1)
-    runs = {config.run_name: config for config in (given.complete() for given in configs)}
+    asked = [config.complete() for config in configs]
+    runs = {config.run_name: config for config in asked}  # what is asked for twice is run once
     records = {name: found for name, c in runs.items() if (found := finished(c, output))}
     waiting = {name: config for name, config in runs.items() if name not in records}
     with FolderLock(output.path):
@@ -91,7 +92,7 @@ def compare(
                     shown.done(record, said)
         finally:
             output.write_results([records[name] for name in runs if name in records])
-    return [records[name] for name in runs]
+    return [records[config.run_name] for config in asked]
 
 
 def finished(config: Config, output: OutputFolder) -> Record | None:

@@ -191,3 +191,9 @@ def test_progress_in_a_log_is_lines_without_control_characters(compared, capsys)
     assert "FAILED" in lines[3]
     assert "\r" not in log
     assert "\x1b" not in log
+
+
+def test_each_configuration_has_its_record_and_equal_ones_the_same(compared):
+    """One record came back for two configurations that were equal."""
+    output, records = compared
+    assert compare([PCA, PCA], output, progress=False) == [records[0], records[0]]
