@@ -154,10 +154,18 @@ def noise_table(found: Mapping[Any, GradientNoise], by: str = "part") -> list[di
 def slope(ratios: Mapping[float, float]) -> float:
     """Slope of the signal-to-noise ratio over the number of particles, both on a log scale.
 
+    Raises:
+        ValueError: fewer than two ratios, or one that is 0 or not finite.
+
     Example:
         >>> slope({1: 2.0, 4: 4.0, 16: 8.0})
         0.5
     """
+    if len(ratios) < 2 or not all(0.0 < ratio < math.inf for ratio in ratios.values()):
+        raise ValueError(
+            f"the ratios are {dict(ratios)}: a slope needs two or more, above 0 and finite (a ratio of 0 is "
+            "one that noise hides: take more repeats)"
+        )
     points = [(math.log(k), math.log(ratio)) for k, ratio in ratios.items()]
     mean = sum(x for x, _ in points) / len(points)
     return sum((x - mean) * y for x, y in points) / sum((x - mean) ** 2 for x, _ in points)

@@ -119,6 +119,9 @@ def test_tables_and_plots_by_particles_and_groups():
 
 def test_slopes_of_powers_are_their_exponents():
     assert slope({k: 3 * k**-0.5 for k in (1, 2, 8, 64)}) == pytest.approx(-0.5)
+    for ratios in ({}, {1: 2.0}, {1: 2.0, 4: 0.0}, {1: 2.0, 4: math.inf}, {1: math.nan, 4: 1.0}):
+        with pytest.raises(ValueError, match="a slope needs two or more, above 0 and finite"):
+            slope(ratios)
 
 
 def test_what_cannot_be_measured_is_refused():
