@@ -70,7 +70,10 @@ class Decoder(nn.Module):
         self.model = model
 
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The mean of x, and its standard deviation where there is one, for ``z`` (B, L)."""
+        """The mean of x, and the scale where p(x | z) has one, for ``z`` (B, L).
+
+        The scale is the standard deviation of a normal, and the parameter of that name of others.
+        """
         with own_parameters():
             x: Any = self.model.decode(z)  # type: ignore[operator]
         base = _base(x)
