@@ -131,8 +131,7 @@ def curves(
     names = len(lines) + len(exact or {})
     beside = axes is None and names > 3  # of so many, no place among the curves is sure to be free
     if axes is None:
-        size = (7.0 if beside else 5.6, 3.4)
-        _, axes = plt.subplots(figsize=size, layout="constrained")
+        _, axes = plt.subplots(figsize=(7.0 if beside else 5.6, 3.4), layout="constrained")
     for i, (name, line) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
         at, value = np.asarray(line[0], dtype=float), np.asarray(line[1], dtype=float)
@@ -147,15 +146,12 @@ def curves(
         itertools.cycle(("--", ":", "-.")), (exact or {}).items(), strict=False
     ):
         axes.axhline(level, color="black", linestyle=style, linewidth=1, label=name)
-    if "x" in log:
-        axes.set_xscale("log")
-    if "y" in log:
-        axes.set_yscale("log")
-    axes.set(xlabel=x, ylabel=y, title=title)
+    scales = {f"{axis}scale": "log" for axis in log}
+    axes.set(xlabel=x, ylabel=y, title=title, **scales)
     axes.grid(alpha=0.25)
     if names > 1:
-        where = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {}
-        axes.legend(frameon=False, fontsize=9, **where)
+        legend = axes.legend(frameon=False, fontsize=9, loc="center left" if beside else "best")
+        legend.set_bbox_to_anchor((1.0, 0.5) if beside else None)
     return axes
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyrovae.programs import GenerativeModel, Program, latent_sites, own_parameters
 from pyrovae.registry.plain import whole_number
+from pyrovae.sampling.rows import as_rows
 
 
 @torch.no_grad()
@@ -31,6 +32,7 @@ def codes(guide: Program, x: Tensor, *, site: str = "z") -> Tensor:
         >>> codes(Amortized(64, 2), torch.zeros(3, 64)).shape
         torch.Size([3, 2])
     """
+    x = as_rows(x, guide)
     with torch.random.fork_rng(), own_parameters():
         drawn = latent_sites(poutine.trace(guide).get_trace(x))
         again = latent_sites(poutine.trace(guide).get_trace(x)) if len(drawn) > 1 else drawn

@@ -114,9 +114,14 @@ def observe(name: str, distribution: TorchDistribution, x: Tensor) -> None:
 
     Raises:
         TypeError: a distribution whose marginals are not known, and data with NaN.
-        ValueError: rows of another width than the distribution.
+        ValueError: rows of another width than the distribution, or a single row, whose values would be taken
+            for rows.
     """
     check_columns(x, distribution.event_shape[-1])
+    if x.dim() < 2:
+        raise ValueError(
+            f"the data have the shape {tuple(x.shape)}; rows are needed, (B, D): a single row x is x[None]"
+        )
     x = floating(x)
     if any_missing(x):
         pyro.sample(name, marginal(distribution, ~x.isnan()), obs=filled(x))

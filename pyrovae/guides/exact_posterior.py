@@ -51,6 +51,12 @@ class ExactPosterior(PyroModule):
         """The model whose posterior this is."""
         return self._model[0]
 
+    @property
+    def features(self) -> int:
+        """D, if the model says it."""
+        features: int = self.model.features  # type: ignore[attr-defined]
+        return features
+
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z from p(z | x) for each row of ``x``."""
         posterior = self.model.posterior(x)

@@ -62,6 +62,12 @@ class ModelEncoder(PyroModule):
         """L."""
         return self._model[0].latent
 
+    @property
+    def features(self) -> int:
+        """D, if the model says it."""
+        features: int = self._model[0].features  # type: ignore[attr-defined]
+        return features
+
     def forward(self, x: Tensor, index: Tensor | None = None, size: int | None = None) -> Tensor:
         """Draw z for each row of ``x``: (..., B, L)."""
         posterior = self._model[0].encode(x)

@@ -98,6 +98,17 @@ def test_what_is_no_tensor_is_told_in_words(x):
             call()
 
 
+def test_a_single_row_is_not_taken_for_rows_of_one_value():
+    model, guide = programs()
+    for call in (
+        functools.partial(model, rows()[0]),
+        functools.partial(ELBO().loss, model, guide, rows()[0]),
+        functools.partial(pyrovae.SVI(model, guide, ADAM, ELBO()).step, rows()[0]),
+    ):
+        with pytest.raises(ValueError, match=r"a single row x is x\[None\]"):
+            call()
+
+
 def test_a_single_row_of_probabilistic_pca_is_that_of_the_table():
     model = models.ProbabilisticPCA(FEATURES, latent=LATENT)
     x = torch.randn(3, FEATURES)

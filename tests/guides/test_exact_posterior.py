@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from pyrovae import log_weights
+from pyrovae.diagnostics import unit_activity
 from pyrovae.guides import ExactPosterior
 from pyrovae.models import VAE, GaussianMixture, ProbabilisticPCA
+from pyrovae.representation import codes
 
 
 @pytest.mark.parametrize("scale", [{}, {"index": torch.arange(4), "size": 40}])
@@ -32,3 +34,11 @@ def test_it_has_no_parameters_of_its_own():
 def test_a_model_without_one_is_refused():
     with pytest.raises(TypeError, match=r"closed-form posterior.*got VAE.*guides\.Amortized"):
         ExactPosterior(VAE(5, latent=2))
+
+
+def test_a_single_row_is_refused_where_only_the_guide_is_given():
+    guide = ExactPosterior(ProbabilisticPCA(5, latent=2))
+    with pytest.raises(ValueError, match=r"a single row x is x\[None\]"):
+        unit_activity(guide, torch.zeros(5))
+    with pytest.raises(ValueError, match=r"a single row x is x\[None\]"):
+        codes(guide, torch.zeros(5))
