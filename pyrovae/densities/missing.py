@@ -65,7 +65,8 @@ def shown(x: Tensor, network: nn.Module) -> Tensor:
         tensor([[1., 2.]])
     """
     weight = next(network.parameters(), None)  # none if all of them are drawn
-    return filled(x) if weight is None else filled(x).to(weight.dtype)
+    seen = filled(x)
+    return seen if weight is None else seen.to(weight.dtype)
 
 
 def floating(x: Tensor) -> Tensor:
@@ -96,6 +97,19 @@ def check_columns(x: Tensor, features: int) -> None:
         )
 
 
+def refuse_single_row(x: Tensor, features: int) -> None:
+    """Refuse a row alone, whose values would be taken for rows.
+
+    Raises:
+        ValueError: says how to make a table of it.
+    """
+    if x.dim() < 2:
+        raise ValueError(
+            f"the data have the shape {tuple(x.shape)}; rows of {features} features are needed, (B, "
+            f"{features}): a single row x is x[None]"
+        )
+
+
 def _check_tensor(x: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -118,10 +132,7 @@ def observe(name: str, distribution: TorchDistribution, x: Tensor) -> None:
             for rows.
     """
     check_columns(x, distribution.event_shape[-1])
-    if x.dim() < 2:
-        raise ValueError(
-            f"the data have the shape {tuple(x.shape)}; rows are needed, (B, D): a single row x is x[None]"
-        )
+    refuse_single_row(x, distribution.event_shape[-1])
     x = floating(x)
     if any_missing(x):
         pyro.sample(name, marginal(distribution, ~x.isnan()), obs=filled(x))

@@ -109,9 +109,10 @@ class SemiAmortized(PyroModule):
 
     def local_parameters(self, x: Tensor) -> Tensor:
         """What the family is given for each row of ``x``, after the steps: (B, size)."""
+        seen = shown(x, self.encoder)
         through = self.differentiate and torch.is_grad_enabled()
         with torch.enable_grad():
-            here = self.encoder(shown(x, self.encoder))
+            here = self.encoder(seen)
             if not through:
                 here = here.detach()
             start = here
@@ -129,7 +130,7 @@ class SemiAmortized(PyroModule):
         if self.differentiate or not torch.is_grad_enabled():
             return here
         # Where the steps led is a constant beside what the encoder said.
-        return self.encoder(shown(x, self.encoder)) + (here - start).detach()
+        return self.encoder(seen) + (here - start).detach()
 
     def _climb(self, parameters: Tensor, x: Tensor, through: bool) -> tuple[Tensor, Tensor]:
         """The bound of each row at ``parameters`` (B,), detached, and its gradient (B, size)."""

@@ -42,16 +42,16 @@ def layer_sizes(hidden: Iterable[int] | int) -> list[int]:
     return sizes
 
 
-def check_width(x: Tensor, inputs: int, error: Exception | None = None) -> None:
+def check_width(x: Tensor, inputs: int) -> None:
     """Say it in words if a network was given rows of another width than its own.
 
     Raises:
-        ValueError: says which width, and which was expected; from ``error``.
+        ValueError: says which width, and which was expected.
     """
     if x.shape[-1:] != (inputs,):
         raise ValueError(
             f"the shape is {tuple(x.shape)}, the network was made for rows of {inputs}: (N, {inputs})"
-        ) from error
+        )
 
 
 class MLP(nn.Module):
@@ -104,11 +104,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        try:
-            result: Tensor = self.layers(x)
-        except RuntimeError as error:
-            check_width(x, self.inputs, error)
-            raise
+        check_width(x, self.inputs)
+        result: Tensor = self.layers(x)
         return result
 
     @property

@@ -16,7 +16,7 @@ from pyrovae.sampling.particle_blocks import blocks
 from pyrovae.sampling.rows import as_rows
 from pyrovae.sources.seeds import generator_from
 from pyrovae.waist.joint import Values, draws
-from pyrovae.waist.sites import PARTICLES, Layout, find_layout, sites_of
+from pyrovae.waist.sites import PARTICLES, Layout, Site, find_layout, sites_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def simulate(model: Program, x: Tensor, *, seed: int | None = None, **kwargs: An
         with torch.random.fork_rng():
             torch.manual_seed(generator_from(seed).initial_seed())
             return simulate(model, x, **kwargs)
-    observed = _observed(model, x, kwargs)
+    observed = _observed(sites_of(model, x, **kwargs))
     with own_parameters(), poutine.block():
         trace = poutine.trace(poutine.uncondition(model)).get_trace(x, **kwargs)
     values = {name: site["value"] for name, site in latent_sites(trace).items()}
@@ -122,7 +122,7 @@ def replicate(
         ValueError: a latent site of the model that is not among ``latents``, or none that is.
     """
     sites = sites_of(model, x, **kwargs)
-    observed = [name for name, site in sites.items() if site["is_observed"]]
+    observed = _observed(sites)
     missing = sorted(sites.keys() - latents.keys() - set(observed))
     if missing:
         raise ValueError(
@@ -162,8 +162,7 @@ def as_incomplete(simulated: Tensor, x: Tensor) -> Tensor:
     return torch.where(x.isnan(), torch.nan, simulated) if any_missing(x) else simulated
 
 
-def _observed(model: Program, x: Tensor, kwargs: dict[str, Any]) -> list[str]:
-    sites = sites_of(model, x, **kwargs)
+def _observed(sites: dict[str, Site]) -> list[str]:
     return [name for name, site in sites.items() if site["is_observed"]]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyrovae.densities.missing import refuse_single_row
 from pyrovae.programs import first_parameter
 from pyrovae.sources.tables import real_numbers
 
@@ -36,10 +37,7 @@ def as_rows(x: Any, *programs: Any) -> Tensor:
         ]
         if x.dim() == 0 or len(x) == 0:
             raise ValueError(f"there are no rows in data of the shape {tuple(x.shape)}")
-        if x.dim() == 1 and max(features, default=1) > 1:
-            raise ValueError(
-                f"the data have the shape {tuple(x.shape)}; rows of {features[0]} features are needed, (B, "
-                f"{features[0]}): a single row x is x[None]"
-            )
+        if max(features, default=1) > 1:
+            refuse_single_row(x, features[0])
     rows: Tensor = x
     return rows
