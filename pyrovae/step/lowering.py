@@ -89,12 +89,15 @@ def _inductor(module: fx.GraphModule) -> Lowered:
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.virtualized import V
 
+    from pyrovae.step.row_weights import rearrange
+
     fakes = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
     context = TracingContext(fakes[0].fake_mode)
+    on_cpu = all(fake.device.type == "cpu" for fake in fakes)
+    if on_cpu:
+        rearrange(module.graph)
     # What draws random numbers is called through Python.
-    in_cpp = all(fake.device.type == "cpu" for fake in fakes) and not any(
-        map(is_draw, module.graph.nodes)
-    )
+    in_cpp = on_cpu and not any(map(is_draw, module.graph.nodes))
     with (
         _settings(cpp_wrapper=in_cpp),
         _own_lowerings(),
@@ -109,7 +112,7 @@ def _inductor(module: fx.GraphModule) -> Lowered:
 
 @contextmanager
 def _own_lowerings() -> Iterator[None]:
-    """Let Inductor write products and softplus as we do, where it has what they are made of.
+    """Let Inductor write products, softplus and its slope as we do, where it has what they are made of.
 
     And let sums after a product be: Inductor has libraries add them, which copy what is added first.
     """
@@ -118,15 +121,18 @@ def _own_lowerings() -> Iterator[None]:
 
     from pyrovae.step import softplus
 
-    own: dict[Any, Any] = {aten.softplus.default: softplus.lowering}
+    own: dict[Any, Any] = {
+        aten.softplus.default: softplus.lowering,
+        aten.sigmoid.default: softplus.sigmoid_lowering,
+    }
     modules = [softplus]
     try:
-        from pyrovae.step import products, small_products
+        from pyrovae.step import long_products, products, small_products, tiles
     except ImportError:  # another version of it
         pass
     else:
         own[aten.mm.default] = products.lowering
-        modules += [products, small_products]
+        modules += [long_products, products, small_products, tiles]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)

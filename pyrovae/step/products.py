@@ -15,6 +15,8 @@ from torch._inductor.lowering import lowerings
 from torch._inductor.mkldnn_ir import LinearUnary
 from torch._inductor.virtualized import V
 
+from pyrovae.step import long_products
+from pyrovae.step.long_products import LongProduct
 from pyrovae.step.small_products import SmallProduct, suits
 
 aten = torch.ops.aten
@@ -27,13 +29,16 @@ def lowering(left: Any, right: Any) -> Any:
     (rows, inner), columns = left.get_size(), right.get_size()[1]
     if left.get_dtype() != torch.float32 or left.get_device().type != "cpu":
         return by_library(left, right)
+    node: Any = V.graph.current_node.args[0]
+    by_columns = node.meta["val"].stride(1) != 1
+    if long_products.suits(left, right, by_columns=by_columns):
+        return LongProduct.of(left, right)
     if rows * inner * columns < LARGE:
         return SmallProduct.of(left, right) if suits(left, right) else by_library(left, right)
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return by_library(left, right)
     # A left side by columns is written by rows first. Where the right one is smaller, that is, instead.
-    node: Any = V.graph.current_node.args[0]
-    if node.meta["val"].stride(1) != 1 and rows * inner > (inner + rows) * columns:
+    if by_columns and rows * inner > (inner + rows) * columns:
         return _turned(_by_onednn(_turned(right), left))
     return _by_onednn(left, _turned(right))
 

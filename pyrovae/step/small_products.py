@@ -6,14 +6,12 @@ is written, and what follows the product element by element is done while its nu
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-import torch
-import torch._inductor.lowering  # first: the parts below import one another
-from torch._inductor import config, ir
+import torch._inductor.lowering  # noqa: F401  first: the parts below import one another
+from torch._inductor import ir
 from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
 from torch._inductor.codegen.cpp_template import CppTemplate
@@ -22,46 +20,17 @@ from torch._inductor.kernel.mm_common import mm_args
 from torch._inductor.utils import parallel_num_threads
 from torch._inductor.virtualized import V
 
+from pyrovae.step.tiles import TILES, parallel, vectors_of
+
 LEAST = 2**13  # products of two numbers; of fewer, a call takes no longer than waiting for threads
 LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so many rows
 
 TILE = 16  # rows that a thread takes at once
 
-# Each thread takes some rows of the left side, four at a time, and blocks of columns of the right one, which
-# it writes one after another first: then sums stay in registers, and strides cost nothing.
-CODE = """
-using {{name}}_vector = at::vec::Vectorized<float>;
-
-template <int ROWS>
-static inline void {{name}}_rows(const float* left, const float* right, float* out, int64_t columns) {
-    using Vector = {{name}}_vector;
-    Vector sums[ROWS][{{vectors}}];
-    #pragma GCC unroll 16
-    for (int row = 0; row < ROWS; ++row)
-        #pragma GCC unroll 16
-        for (int v = 0; v < {{vectors}}; ++v) sums[row][v] = Vector(0.0f);
-    for (int64_t k = 0; k < {{K}}; ++k) {
-        Vector values[{{vectors}}];
-        #pragma GCC unroll 16
-        for (int v = 0; v < {{vectors}}; ++v)
-            values[v] = Vector::loadu(right + k * {{width}} + v * {{lanes}});
-        #pragma GCC unroll 16
-        for (int row = 0; row < ROWS; ++row) {
-            const Vector factor(left[row * {{strides[0]}} + k * {{strides[1]}}]);
-            #pragma GCC unroll 16
-            for (int v = 0; v < {{vectors}}; ++v)
-                sums[row][v] = at::vec::fmadd(factor, values[v], sums[row][v]);
-        }
-    }
-    for (int row = 0; row < ROWS; ++row)
-        for (int v = 0; v < {{vectors}}; ++v) {
-            const int64_t count = columns - v * {{lanes}};
-            float* at = out + row * {{out_row}} + v * {{lanes}};
-            if (count >= {{lanes}}) sums[row][v].store(at);
-            else if (count > 0) sums[row][v].store(at, static_cast<int>(count));
-        }
-}
-
+# Each thread takes some rows of the left side.
+CODE = (
+    TILES
+    + """
 extern "C" {{export}}
 {{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases=aliases)}}
 {
@@ -77,10 +46,7 @@ extern "C" {{export}}
         for (int64_t n_start = 0; n_start < {{N}}; n_start += {{width}}) {
             const int64_t n_end = std::min<int64_t>(n_start + {{width}}, {{N}});
             const int64_t columns = n_end - n_start;
-            if (columns < {{width}}) std::fill(block, block + {{K}} * {{width}}, 0.0f);
-            for (int64_t k = 0; k < {{K}}; ++k)
-                for (int64_t n = 0; n < columns; ++n)
-                    block[k * {{width}} + n] = right[k * {{strides[2]}} + (n_start + n) * {{strides[3]}}];
+            {{name}}_lay_out(right + n_start * {{strides[3]}}, block, {{K}}, columns);
             {%- if parallel %}
             #pragma omp for schedule(static) nowait
             {%- endif %}
@@ -94,9 +60,9 @@ extern "C" {{export}}
                 const float* from = left + m_start * {{strides[0]}};
                 int64_t m = m_end - m_start;
                 for (; m >= 4; m -= 4, from += 4 * {{strides[0]}}, into += 4 * {{out_row}})
-                    {{name}}_rows<4>(from, block, into, columns);
+                    {{name}}_rows<4, {{vectors}}, false>(from, block, into, {{out_row}}, {{K}}, columns);
                 for (; m > 0; --m, from += {{strides[0]}}, into += {{out_row}})
-                    {{name}}_rows<1>(from, block, into, columns);
+                    {{name}}_rows<1, {{vectors}}, false>(from, block, into, {{out_row}}, {{K}}, columns);
                 {%- if epilogues %}
                 {%- set tile_out = kernel.slice_nd(out, [("m_start", "m_end"), ("n_start", "n_end")]) %}
                 {%- set found = kernel.slice_nd(
@@ -109,6 +75,7 @@ extern "C" {{export}}
     }
 }
 """
+)
 
 
 def suits(left: Any, right: Any) -> bool:
@@ -143,8 +110,7 @@ class SmallProduct(CppTemplate):
         """The code."""
         left, right = self.input_nodes
         (rows, inner), columns = map(int, left.get_size()), int(right.get_size()[1])
-        lanes = pick_vec_isa().nelements(torch.float32)
-        vectors = min(-(-columns // lanes), 4 if lanes >= 16 else 2)
+        lanes, vectors = vectors_of(columns)
         whole: Any = self.output_node if template_buffer_node is None else template_buffer_node
         product, last, out, reindexers = _followed(
             whole, list(epilogue_nodes or ()), bool(flag_template_buffer_has_other_users)
@@ -171,17 +137,9 @@ class SmallProduct(CppTemplate):
                 width=lanes * vectors,
                 out_row=lanes * vectors if last else int(out.get_stride()[0]),
                 tile=TILE,
-                parallel=_parallel(self.num_threads),
+                parallel=parallel(self.num_threads),
             )
         return self.header().getvalue() + text
-
-
-def _parallel(threads: int) -> str:
-    """As Inductor begins its other loops, which take up another number of threads where it may change."""
-    if threads == 1:
-        return ""
-    fixed = config.cpp.threads > 0 or threads != os.cpu_count()
-    return f"#pragma omp parallel num_threads({threads})" if fixed else "#pragma omp parallel"
 
 
 def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any], Any, list[Any]]:

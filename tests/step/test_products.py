@@ -8,6 +8,7 @@ import torch
 from torch._inductor import config
 
 from pyrovae.step import products
+from pyrovae.step.long_products import LARGEST, LEAST, LongProduct
 from pyrovae.step.lowering import lower
 from pyrovae.step.small_products import LONGEST, SmallProduct
 
@@ -22,6 +23,7 @@ def taken(monkeypatch):
 
     monkeypatch.setattr(products, "by_library", noted("library", products.by_library))
     monkeypatch.setattr(SmallProduct, "of", noted("small", SmallProduct.of))
+    monkeypatch.setattr(LongProduct, "of", noted("long", LongProduct.of))
     monkeypatch.setattr(products.Linear, "create", noted("oneDNN", products.Linear.create))
     with config.patch(fx_graph_cache=False):  # what lies there is not lowered again
         yield names
@@ -35,6 +37,15 @@ def compiled(function, *tensors):
 def same(function, *tensors):
     for found, right in zip(compiled(function, *tensors), function(*tensors), strict=True):
         torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-4)
+
+
+def as_exact(function, *tensors):
+    """Sums of so many numbers that the library's own are off by more than the last bits."""
+    exact = function(*(tensor.double() for tensor in tensors))
+    for found, right, true in zip(
+        compiled(function, *tensors), function(*tensors), exact, strict=True
+    ):
+        assert (found - true).norm() <= 4 * (right - true).norm() + 1e-6 * true.norm()
 
 
 def loss_and_gradients(x, weight):
@@ -57,6 +68,8 @@ def made(rows, inner, columns):
         ((6, 64, 64), ["library", "library", "small"]),
         ((LONGEST + 1, 30, 50), ["small", "small", "library"]),
         ((16, 16, 16), ["library"] * 3),
+        ((LEAST, 70, 60), ["oneDNN", "oneDNN", "long"]),
+        ((LEAST - 1, 70, 60), ["oneDNN", "oneDNN", "oneDNN"]),
     ],
 )
 def test_compiled_products_equal_eager_ones(size, names, taken):
@@ -87,6 +100,58 @@ def test_small_products_of_any_strides(taken):
     assert taken == ["small"] * 5
 
 
+def test_long_products_of_any_size(taken):
+    sizes = [
+        (1, 1),
+        (5, 16),
+        (6, 17),
+        (7, 64),
+        (13, 65),
+        (50, 33),
+        (12, 128),
+        (200, 200),
+        (256, 256),
+    ]
+    assert max(m * n for m, n in sizes) == LARGEST
+    x, _ = made(2500, 256, 1)
+    y = x.flip(0)
+    as_exact(lambda x, y: [x[:, :m].mT @ y[:, -n:] for m, n in sizes], x, y)
+    assert taken == ["long"] * len(sizes)
+
+
+def test_long_products_of_any_strides(taken):
+    x, y = made(2600, 80, 2600)
+
+    def parts(x, y):
+        return [
+            x[100:, ::2].mT @ y[:2500, 1::2],
+            x[::2, 3:40].mT @ y.mT.contiguous().mT[::2],  # both by columns
+            x[:, :1].expand(2600, 30).mT @ y,
+            x.mT @ y.exp(),  # which is not written before
+            x.cos().mT @ y,
+        ]
+
+    as_exact(parts, x, y)
+    assert taken == ["long"] * 5
+
+
+def test_what_follows_a_long_product(taken):
+    x, y = made(2000, 30, 2000)
+    added = torch.randn(30, 30, generator=torch.Generator().manual_seed(1))
+
+    def followed(x, y, added):
+        product = x.mT @ y
+        return [
+            product,
+            (product * 2 + added).relu(),
+            product.mT + added,
+            (x.mT @ y - added).sum(0),
+        ]
+
+    as_exact(followed, x, y, added)
+    assert set(taken) == {"long"}
+
+
 def test_what_follows_a_small_product(taken):
     x, weight = made(40, 60, 50)
 
@@ -108,9 +173,10 @@ def test_a_small_product_that_is_not_a_number():
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-5, atol=1e-4, equal_nan=True)
 
 
+@pytest.mark.parametrize("rows", [61, 1500])
 @pytest.mark.parametrize(("then", "now"), [(1, 1), (3, 1), (os.cpu_count(), 1), (1, 3)])
-def test_small_products_by_any_number_of_threads(then, now):
-    before, tensors = torch.get_num_threads(), made(61, 50, 40)
+def test_products_by_any_number_of_threads(then, now, rows):
+    before, tensors = torch.get_num_threads(), made(rows, 50, 40)
     torch.set_num_threads(then)
     try:
         function = lower(loss_and_gradients, tensors)
