@@ -96,6 +96,7 @@ def _inductor(module: fx.GraphModule) -> Lowered:
     on_cpu = all(fake.device.type == "cpu" for fake in fakes)
     if on_cpu:
         rearrange(module.graph)
+        module.recompile()  # the code by which Inductor finds a graph in its cache on disk
     # What draws random numbers is called through Python.
     in_cpp = on_cpu and not any(map(is_draw, module.graph.nodes))
     with (

@@ -20,10 +20,14 @@ from torch import fx
 from torch._guards import detect_fake_mode
 from torch._inductor import inductor_prims
 
+from pyrovae.step.noise import is_draw
+
 aten, prims = torch.ops.aten, torch.ops.prims
 Node = Any  # an ``fx.Node``, whose arguments are typed as all that they could be
 LARGE = 2**16  # elements; smaller tensors stay in the cache
 MANY = 512  # rows
+CONVERT = prims.convert_element_type.default
+NARROWED = torch.float32, torch.bfloat16  # as products of half the precision are
 
 
 def rearrange(graph: fx.Graph) -> None:
@@ -41,18 +45,13 @@ def rearrange(graph: fx.Graph) -> None:
 def _let_weights_pass(weighted: Node) -> None:
     chain = _chain(weighted)
     users = [user for node in chain for user in node.users if user not in chain]
-    sums = [user for user in users if _is_sum(user)]
+    sums = [n for n in users if _is_sum(n) and _value(n).dtype == _value(weighted).dtype]
     turned = [user for user in chain[-1].users if _turns(user)]
     products = [user for user in chain[-1].users if _is_product(user)]
     known = {*sums, *turned, *products} == set(users)
     products += [user for node in turned for user in node.users]
-    if (
-        not known
-        or not products
-        or not all(_gains(node, [chain[-1], *turned]) for node in products)
-    ):
-        return
-    parts = _parts(weighted)
+    gains = products and all(_gains(node, [chain[-1], *turned]) for node in products)
+    parts = _parts(weighted) if known and gains else None
     if parts is None:
         return
     rows, weight = _written(chain, parts[0]), parts[1]
@@ -76,7 +75,7 @@ def _let_weights_pass(weighted: Node) -> None:
         sums = sums if not joined else []
     for node in sums:
         with weighted.graph.inserting_before(node):
-            wide = _put(prims.convert_element_type.default, rows, _value(weight).dtype)
+            wide = _put(CONVERT, rows, _value(weight).dtype)
             total = _put(aten.sum.dim_IntList, _times(wide, weight), [0])
             node.replace_all_uses_with(_like(total, node))
 
@@ -85,12 +84,12 @@ def _chain(weighted: Node) -> list[Node]:
     """The same rows as a matrix and in another precision, to what products take."""
     chain = [weighted]
     while True:
-        columns = _value(chain[-1]).shape[-1]
+        value = _value(chain[-1])
         found = [
             user
             for user in chain[-1].users
-            if user.target is prims.convert_element_type.default
-            or (user.target is aten.view.default and _value(user).shape[1:] == (columns,))
+            if (user.target is aten.view.default and _value(user).shape[1:] == value.shape[-1:])
+            or (user.target is CONVERT and (value.dtype, _value(user).dtype) == NARROWED)
         ]
         if len(found) != 1:
             return chain
@@ -111,9 +110,10 @@ def _gains(node: Node, taken: list[Node]) -> bool:
 def _parts(weighted: Node) -> tuple[Node, Node] | None:
     """The rows without their weights, and these as one column; None if it is no product of such."""
     value = _value(weighted)
-    for rows, weights in (weighted.args, weighted.args[::-1]):
-        if not isinstance(rows, fx.Node) or not isinstance(weights, fx.Node):
-            return None
+    sides = [side for side in weighted.args if isinstance(side, fx.Node)]
+    if [_value(side).dtype for side in sides] != [value.dtype] * 2:
+        return None  # a number, a mask, counts, or something in another precision
+    for rows, weights in (sides, sides[::-1]):
         with weighted.graph.inserting_before(weighted):
             column = _column(weights)
             written = _value(rows).shape == value.shape and 0 not in _value(rows).stride()
@@ -157,7 +157,9 @@ def _at_once(node: Node) -> Node:
         if found not in needed:
             needed.add(found)
             waiting += found.all_input_nodes
-    place = max((n for n in needed if n.op == "placeholder" or _is_product(n)), default=node)
+    # Random draws keep their order.
+    fixed = [n for n in needed if n.op == "placeholder" or _is_product(n) or is_draw(n)]
+    place = max(fixed, default=node)
     for later in sorted(n for n in needed if n > place):
         place.append(later)
         place = later
@@ -198,8 +200,8 @@ def _times(x: Any, weight: Node) -> Node:
     dtype, wide = _value(x).dtype, _value(weight).dtype
     if dtype == wide:
         return _put(aten.mul.Tensor, x, weight)
-    product = _put(aten.mul.Tensor, _put(prims.convert_element_type.default, x, wide), weight)
-    return _put(prims.convert_element_type.default, product, dtype)
+    product = _put(aten.mul.Tensor, _put(CONVERT, x, wide), weight)
+    return _put(CONVERT, product, dtype)
 
 
 def _turn(matrix: Any) -> Node:
