@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch._inductor.lowering  # noqa: F401  first: the parts below import one another
+from torch._inductor import scheduler
 from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_template import CppTemplate
 from torch._inductor.cpu_vec_isa import pick_vec_isa
@@ -19,6 +20,7 @@ from pyrovae.step.tiles import TILES, parallel, vectors_of
 
 LEAST = 1024  # sums; of fewer, threads have too little to do between two that they add up
 LARGEST = 2**16  # numbers in the result, of which each thread has its own
+APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")  # or what follows would be joined to it
 BLOCK = 128  # rows at once, so that a block of the right side stays in the nearest cache
 
 CODE = (
@@ -81,7 +83,8 @@ extern "C" {{export}}
 def suits(left: Any, right: Any, *, by_columns: bool) -> bool:
     """Whether a product of numbers in single precision is worth it."""
     (rows, inner), columns = left.get_size(), right.get_size()[1]
-    return bool(by_columns and inner >= LEAST and rows * columns <= LARGEST and pick_vec_isa())
+    enough = inner >= LEAST and rows * columns <= LARGEST
+    return bool(APART and by_columns and enough and pick_vec_isa())
 
 
 class LongProduct(CppTemplate):
