@@ -19,7 +19,9 @@ from torch._inductor.utils import parallel_num_threads
 from pyrovae.step.tiles import TILES, parallel, vectors_of
 
 LEAST = 1024  # sums; of fewer, threads have too little to do between two that they add up
-LARGEST = 2**16  # numbers in the result, of which each thread has its own
+LARGEST = (
+    256  # rows or columns of the result, of which each thread has its own; libraries win with more
+)
 APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")  # or what follows would be joined to it
 BLOCK = 128  # rows at once, so that a block of the right side stays in the nearest cache
 
@@ -83,7 +85,7 @@ extern "C" {{export}}
 def suits(left: Any, right: Any, *, by_columns: bool) -> bool:
     """Whether a product of numbers in single precision is worth it."""
     (rows, inner), columns = left.get_size(), right.get_size()[1]
-    enough = inner >= LEAST and rows * columns <= LARGEST
+    enough = inner >= LEAST and max(rows, columns) <= LARGEST
     return bool(APART and by_columns and enough and pick_vec_isa())
 
 
