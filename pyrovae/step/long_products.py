@@ -20,7 +20,7 @@ from pyrovae.step.tiles import TILES, parallel, vectors_of
 
 LEAST = 1024  # sums; of fewer, threads have too little to do between two that they add up
 LARGEST = (
-    256  # rows or columns of the result, of which each thread has its own; libraries win with more
+    256  # rows or columns of the result, of which each thread has its own; a library gains by more
 )
 APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")  # or what follows would be joined to it
 BLOCK = 128  # rows at once, so that a block of the right side stays in the nearest cache

@@ -187,6 +187,12 @@ def spread(h, weight, bias, w):
     return [(rows[0, 0, 0].exp().expand(DRAWS * ROWS, COLUMNS) * w.reshape(-1, COLUMNS)) @ weight]
 
 
+def known_weights(h, weight, bias, w):
+    rows = (h @ weight.mT + bias).tanh()
+    gradient = (rows * w.softmax(0).unsqueeze(-1).expand_as(rows)).reshape(-1, COLUMNS)
+    return [gradient @ weight, gradient.mT @ h.reshape(-1, HIDDEN)]
+
+
 def no_product(h, weight, bias, w):
     rows, w = weighted(h, weight, bias, w)
     return [(rows * w).cos().sum()]
@@ -231,6 +237,7 @@ def test_sums_over_many_rows(dimensions, keepdim):
         ),  # 793 rows, which no number of rows near one another divides
         lambda x: x.mT.sum((0, 1)),  # columns that do not lie one beside the other
         lambda x: x.sum((0, 1), dtype=torch.float32),
+        lambda x: x.bfloat16().sum((0, 1)),  # which would be rounded once more
     ],
 )
 def test_other_sums(total):
