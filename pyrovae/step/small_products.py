@@ -150,9 +150,10 @@ def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any
     if shared:
         product = ir.Buffer(name=f"{whole.get_name()}_product", layout=whole.layout)
         first = [_copy(product, whole.get_name())]
-    out, reindexers = gen_2d_view_of_epilogue_buf(
-        nodes[-1], whole, nodes, [None] * len(first), [None] * len(nodes)
-    )
+    reindexers: list[Any] = [None] * len(first)
+    for node in nodes:  # each has a shape of its own
+        out, found = gen_2d_view_of_epilogue_buf(node, whole, [node], [], [None])
+        reindexers += found
     return product, first + nodes, out, reindexers
 
 

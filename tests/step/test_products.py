@@ -166,6 +166,19 @@ def test_what_follows_a_small_product(taken):
     same(followed, x, weight)
 
 
+def test_what_follows_a_small_product_in_several_shapes(taken):
+    x, weight = made(40, 60, 50)
+    scale = torch.linspace(0.5, 1.5, 2000).view(4, 10, 50)
+
+    def followed(x, weight, scale):
+        first, second = x @ weight.mT, x @ weight.mT
+        wide = [first.view(4, 10, 50) * scale, first.tanh()]
+        return [*wide, second.tanh(), (second.view(8, 5, 50).relu() + 1).mT, second.mT.sin()]
+
+    same(followed, x, weight, scale)
+    assert taken == ["small"] * 2
+
+
 def test_a_small_product_that_is_not_a_number():
     x, weight = made(40, 60, 50)
     x[3, 4], x[5, 6] = torch.nan, torch.inf
