@@ -12,7 +12,7 @@ gradient of a bias, are a row more of A.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -50,7 +50,37 @@ def rearrange(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
+class Uses(NamedTuple):
+    """Of weighted rows: the same in the forms that are taken, products with the last, and sums."""
+
+    chain: list[Node]
+    products: list[Node]
+    sums: list[Node]
+
+
 def _let_weights_pass(weighted: Node) -> None:
+    uses = _uses(weighted)
+    parts = _parts(weighted) if uses else None
+    if uses is None or parts is None:
+        return
+    rows, weight = _written(uses.chain, parts[0]), parts[1]
+    sums = uses.sums
+    for node in uses.products:
+        if node.args[0] is uses.chain[-1]:
+            with node.graph.inserting_before(node):
+                product = put(aten.mm.default, rows, node.args[1])
+                node.replace_all_uses_with(_times(product, weight))
+        else:
+            sums = _product_over_rows(node, uses.chain[-1], rows, weight, sums)
+    for node in sums:
+        with node.graph.inserting_before(node):
+            wide = put(CONVERT, rows, tensor_of(weight).dtype)
+            total = put(aten.sum.dim_IntList, _times(wide, weight), [0])
+            node.replace_all_uses_with(like(total, node))
+
+
+def _uses(weighted: Node) -> Uses | None:
+    """None if there are others, or products that gain nothing."""
     chain = _chain(weighted)
     users = [user for node in chain for user in node.users if user not in chain]
     sums = [n for n in users if is_sum(n) and tensor_of(n).dtype == tensor_of(weighted).dtype]
@@ -59,33 +89,26 @@ def _let_weights_pass(weighted: Node) -> None:
     known = {*sums, *turned, *products} == set(users)
     products += [user for node in turned for user in node.users]
     gains = products and all(_gains(node, [chain[-1], *turned]) for node in products)
-    parts = _parts(weighted) if known and gains else None
-    if parts is None:
-        return
-    rows, weight = _written(chain, parts[0]), parts[1]
-    for node in products:
-        left, right = node.args
-        if left is chain[-1]:
-            with weighted.graph.inserting_before(node):
-                node.replace_all_uses_with(_times(put(aten.mm.default, rows, right), weight))
-            continue
-        other = left if right is chain[-1] else right
-        first = min([node, *sums])
-        joined = sums if tensor_of(rows).dtype == tensor_of(weight).dtype and other < first else []
-        with weighted.graph.inserting_before(first if joined else node):
-            if right is chain[-1]:
-                node.replace_all_uses_with(_of_columns(left, rows, weight, joined))
-            elif joined:
-                node.replace_all_uses_with(turn(_of_columns(turn(right), rows, weight, joined)))
-            else:
-                product = put(aten.mm.default, turn(rows), _times(right, weight))
-                node.replace_all_uses_with(product)
-        sums = sums if not joined else []
-    for node in sums:
-        with weighted.graph.inserting_before(node):
-            wide = put(CONVERT, rows, tensor_of(weight).dtype)
-            total = put(aten.sum.dim_IntList, _times(wide, weight), [0])
-            node.replace_all_uses_with(like(total, node))
+    return Uses(chain, products, sums) if known and gains else None
+
+
+def _product_over_rows(
+    node: Node, taken: Node, rows: Node, weight: Node, sums: list[Node]
+) -> list[Node]:
+    """Replace a product that sums over rows, with the sums where that can be; those that are left."""
+    left, right = node.args
+    other = left if right is taken else right
+    same = tensor_of(rows).dtype == tensor_of(weight).dtype
+    joined = sums if same and all(other < total for total in sums) else []
+    with node.graph.inserting_before(min([node, *joined])):
+        if right is taken:
+            product = _of_columns(left, rows, weight, joined)
+        elif joined:
+            product = turn(_of_columns(turn(right), rows, weight, joined))
+        else:
+            product = put(aten.mm.default, turn(rows), _times(right, weight))
+        node.replace_all_uses_with(product)
+    return [] if joined else sums
 
 
 def _chain(weighted: Node) -> list[Node]:
