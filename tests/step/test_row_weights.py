@@ -156,7 +156,8 @@ def few_rows(h, weight, bias, w):
 
 
 def weights_of_columns(h, weight, bias, w):
-    gradient = ((h @ weight.mT) * bias.exp()).reshape(-1, COLUMNS)
+    rows = h @ weight.mT
+    gradient = (rows * (bias + rows.sum()).expand_as(rows)).reshape(-1, COLUMNS)
     return [gradient @ weight, gradient.mT @ h.reshape(-1, HIDDEN)]
 
 
@@ -181,6 +182,12 @@ def in_two_precisions(h, weight, bias, w):
     rows, w = weighted(h, weight, bias, w)
     gradient = (rows * w).reshape(-1, COLUMNS)
     return [gradient @ weight, gradient.float().mT @ h.reshape(-1, HIDDEN).float()]
+
+
+def widened(h, weight, bias, w):
+    rows, w = weighted(h, weight, bias, w)
+    gradient = rows.bfloat16() * w[..., :1].bfloat16()
+    return [gradient.to(weight).reshape(-1, COLUMNS) @ weight]
 
 
 def spread(h, weight, bias, w):
@@ -208,8 +215,10 @@ def no_product(h, weight, bias, w):
         used_otherwise,
         wider,
         with_itself,
+        known_weights,
         no_product,
         in_two_precisions,
+        widened,
         spread,
     ],
 )
@@ -234,9 +243,7 @@ def test_sums_over_many_rows(dimensions, keepdim):
     [
         lambda x: x.sum(0),  # not over all rows
         lambda x: x.sum((0, 1, 2)),
-        lambda x: x[:13, :61].sum(
-            (0, 1)
-        ),  # 793 rows, which no number of rows near one another divides
+        lambda x: x[:13, :61].sum((0, 1)),  # 793 rows: no blocks of one size
         lambda x: x.mT.sum((0, 1)),  # columns that do not lie one beside the other
         lambda x: x.sum((0, 1), dtype=torch.float32),
         lambda x: x.bfloat16().sum((0, 1)),  # which would be rounded once more
