@@ -5,29 +5,22 @@ A library wants the left side of such a product by rows, which it is not, and ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch._inductor.lowering  # noqa: F401  first: the parts below import one another
 from torch._inductor import scheduler
-from torch._inductor.codegen.cpp import get_export_declaration
-from torch._inductor.codegen.cpp_template import CppTemplate
 from torch._inductor.cpu_vec_isa import pick_vec_isa
-from torch._inductor.kernel.mm_common import mm_args
-from torch._inductor.utils import parallel_num_threads
 
-from pyrovae.step.tiles import TILES, parallel, vectors_of
+from pyrovae.step.tiles import WrittenProduct
 
 LEAST = 1024  # sums; of fewer, threads have too little to do between two that they add up
-LARGEST = (
-    256  # rows or columns of the result, of which each thread has its own; a library gains by more
-)
-APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")  # or what follows would be joined to it
+LARGEST = 256  # rows or columns of the result; with more, a library takes less time
+# Whether what follows can be kept apart: threads add up last, row by row.
+APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")
 BLOCK = 128  # rows at once, so that a block of the right side stays in the nearest cache
 
-CODE = (
-    TILES
-    + """
+CODE = """
+{%- set padded = (N + lanes - 1) // lanes * lanes %}
 template <int VECTORS>
 static inline void {{name}}_block(
     const float* left, const float* right, float* sums, float* block, int64_t depth, int64_t columns) {
@@ -60,10 +53,11 @@ extern "C" {{export}}
             for (int64_t k = 0; k < depth; ++k)
                 for (int64_t m = 0; m < {{M}}; ++m)
                     near[k * {{M}} + m] = left[m * {{given[0]}} + (k_start + k) * {{given[1]}}];
-            {%- for start, vectors in blocks %}
-            {{name}}_block<{{vectors}}>(
+            {%- for start in range(0, N, width) %}
+            {%- set columns = [N - start, width]|min %}
+            {{name}}_block<{{(columns + lanes - 1) // lanes}}>(
                 near.get(), right + k_start * {{strides[2]}} + {{start * strides[3]}}, sums + {{start}},
-                block, depth, {{[N - start, width]|min}});
+                block, depth, {{columns}});
             {%- endfor %}
         }
         {%- if parallel %}
@@ -79,7 +73,6 @@ extern "C" {{export}}
     }
 }
 """
-)
 
 
 def suits(left: Any, right: Any, *, by_columns: bool) -> bool:
@@ -89,60 +82,32 @@ def suits(left: Any, right: Any, *, by_columns: bool) -> bool:
     return bool(APART and by_columns and enough and pick_vec_isa())
 
 
-class LongProduct(CppTemplate):
+class LongProduct(WrittenProduct):
     """(M, K) by (K, N), where K is large and the left side lies by columns."""
 
-    def __init__(self, sides: Sequence[Any], layout: Any) -> None:
-        super().__init__("long_product", list(sides), layout, parallel_num_threads())
+    called = "long_product"
 
     @classmethod
     def of(cls, left: Any, right: Any) -> Any:
-        """The node for it."""
-        *_, layout, left, right = mm_args(left, right)
-        for side in (left, right):
-            side.freeze_layout()
-        node: Any = cls([left, right], layout).generate().output_node()
-        node.data.data.allow_epilogue_fusion = False  # threads add up last, row by row
+        """The node for it, which nothing that follows is joined to."""
+        node = super().of(left, right)
+        node.data.data.allow_epilogue_fusion = False
         return node
 
     def render(  # type: ignore[override]
-        self,
-        kernel: Any,
-        template_buffer_node: Any = None,
-        epilogue_nodes: Sequence[Any] | None = None,
-        **options: Any,
+        self, kernel: Any, template_buffer_node: Any = None, **options: Any
     ) -> str:
         """The code."""
-        if epilogue_nodes:
-            raise NotImplementedError("what follows a long product is not joined to it")
+        if options.get("epilogue_nodes"):  # or they would be left out
+            raise RuntimeError("something was joined to a long product, which was to be kept apart")
         left, right = self.input_nodes
-        (rows, inner), columns = map(int, left.get_size()), int(right.get_size()[1])
-        lanes, vectors = vectors_of(columns)
-        out: Any = self.output_node if template_buffer_node is None else template_buffer_node
-        width = lanes * vectors
-        text: str = self._template_from_string(CODE).render(
-            kernel=kernel,
-            name=kernel.kernel_name,
-            export=get_export_declaration(),
-            inputs={"x": left, "w": right},
-            left=left,
-            right=right,
-            out=out,
+        rows = int(left.get_size()[0])
+        return self.written(
+            CODE,
+            kernel,
+            out=self.output_node if template_buffer_node is None else template_buffer_node,
             strides=[1, rows, *map(int, right.get_stride())],  # of the left side once it is near
             given=list(map(int, left.get_stride())),
-            M=rows,
-            K=inner,
-            N=columns,
-            lanes=lanes,
-            vectors=vectors,
-            width=width,
-            blocks=[
-                (start, -(-min(width, columns - start) // lanes))
-                for start in range(0, columns, width)
-            ],
-            padded=-(-columns // lanes) * lanes,
             block=BLOCK,
             threads=self.num_threads,
-            parallel=parallel(self.num_threads),
         )
-        return self.header().getvalue() + text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from math import prod
 from typing import Any
 
@@ -31,14 +32,16 @@ def tensor_of(node: Node) -> Any:
     return node.meta["val"]
 
 
-def needed_by(node: Node) -> set[Node]:
-    """All that a node is computed from, and itself."""
-    needed, waiting = set(), [node]
+def needed_by(*nodes: Node, ends: Container[Any] = ()) -> set[Node]:
+    """All that nodes are computed from, and themselves; of operations among ``ends`` nothing more."""
+    needed: set[Node] = set()
+    waiting = list(nodes)
     while waiting:
         found = waiting.pop()
         if found not in needed:
             needed.add(found)
-            waiting += found.all_input_nodes
+            if found.target not in ends:
+                waiting += found.all_input_nodes
     return needed
 
 

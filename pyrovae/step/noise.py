@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from pyrovae.step.nodes import needed_by
 from pyrovae.step.playback import playback
 
 aten = torch.ops.aten
@@ -86,14 +87,7 @@ def _independent(graph: fx.Graph) -> set[fx.Node]:
 
 def _prelude(draws: list[fx.Node], free: set[fx.Node]) -> Callable[[], list[Tensor]]:
     """A graph of its own that makes the draws."""
-    needed: set[fx.Node] = set()
-    waiting = list(draws)
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            if node.target not in _BY_SHAPE:
-                waiting.extend(node.all_input_nodes)
+    needed = needed_by(*draws, ends=_BY_SHAPE)
     graph = fx.Graph()
     made: dict[fx.Node, fx.Node] = {}
     for node in draws[0].graph.nodes:

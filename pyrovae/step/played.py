@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from pyrovae.step.agreement import copies, matches, same_numbers, sound
@@ -29,13 +30,16 @@ class Played:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.compiled: Compiled | None = None
+        self._threads = 0  # that it was compiled for: more would have no place to write to
         self.plays = 0
         self.next_check = 1
 
     def ready(self) -> bool:
         """Whether it is compiled, and what was compiled in is as it was."""
-        if self.compiled is not None and not self.compiled.holds():
-            self.compiled = None
+        if self.compiled is not None:
+            same = self._threads == torch.get_num_threads()
+            if not same or not self.compiled.holds():
+                self.compiled = None
         return self.compiled is not None
 
     def due(self, calls: int = 1) -> bool:
@@ -120,7 +124,7 @@ class Played:
             return capture.finish(self.recording(inputs))
         outputs, wrong = self._both_ways(capture, compiled, inputs)
         if wrong is None:
-            self.compiled = compiled
+            self.compiled, self._threads = compiled, torch.get_num_threads()
         else:
             capture.compiler = None
             log.warning("Not compiling, somewhat slower: compiled, %s.", wrong)

@@ -12,15 +12,11 @@ from unittest.mock import patch
 
 import torch._inductor.lowering  # noqa: F401  first: the parts below import one another
 from torch._inductor import ir
-from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
-from torch._inductor.codegen.cpp_template import CppTemplate
 from torch._inductor.cpu_vec_isa import pick_vec_isa
-from torch._inductor.kernel.mm_common import mm_args
-from torch._inductor.utils import parallel_num_threads
 from torch._inductor.virtualized import V
 
-from pyrovae.step.tiles import TILES, parallel, vectors_of
+from pyrovae.step.tiles import WrittenProduct
 
 LEAST = 2**13  # products of two numbers; of fewer, a call takes no longer than waiting for threads
 LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so many rows
@@ -28,9 +24,8 @@ LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so m
 TILE = 16  # rows that a thread takes at once
 
 # Each thread takes some rows of the left side.
-CODE = (
-    TILES
-    + """
+CODE = """
+{%- set out_row = width if epilogues else out_stride %}
 extern "C" {{export}}
 {{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases=aliases)}}
 {
@@ -75,7 +70,6 @@ extern "C" {{export}}
     }
 }
 """
-)
 
 
 def suits(left: Any, right: Any) -> bool:
@@ -85,19 +79,10 @@ def suits(left: Any, right: Any) -> bool:
     return bool(products >= LEAST and rows >= 8 and inner <= LONGEST and pick_vec_isa())
 
 
-class SmallProduct(CppTemplate):
+class SmallProduct(WrittenProduct):
     """(M, K) by (K, N), of any strides, and what is done with its elements one by one."""
 
-    def __init__(self, sides: Sequence[Any], layout: Any) -> None:
-        super().__init__("small_product", list(sides), layout, parallel_num_threads())
-
-    @classmethod
-    def of(cls, left: Any, right: Any) -> Any:
-        """The node for it."""
-        *_, layout, left, right = mm_args(left, right)
-        for side in (left, right):
-            side.freeze_layout()
-        return cls([left, right], layout).generate().output_node()
+    called = "small_product"
 
     def render(  # type: ignore[override]
         self,
@@ -108,38 +93,22 @@ class SmallProduct(CppTemplate):
         **options: Any,
     ) -> str:
         """The code."""
-        left, right = self.input_nodes
-        (rows, inner), columns = map(int, left.get_size()), int(right.get_size()[1])
-        lanes, vectors = vectors_of(columns)
         whole: Any = self.output_node if template_buffer_node is None else template_buffer_node
         product, last, out, reindexers = _followed(
             whole, list(epilogue_nodes or ()), bool(flag_template_buffer_has_other_users)
         )
         with patch.object(V.graph, "get_dtype", self._fake_get_dtype(product)):
-            text: str = self._template_from_string(CODE).render(
-                kernel=kernel,
-                name=kernel.kernel_name,
-                export=get_export_declaration(),
-                inputs={"x": left, "w": right},
+            return self.written(
+                CODE,
+                kernel,
                 aliases={product.get_name(): last[-1].get_name()} if last else {},
-                left=left,
-                right=right,
                 out=out,
                 product=product,
                 epilogues=last,
                 reindexers=reindexers,
-                strides=[*map(int, left.get_stride()), *map(int, right.get_stride())],
-                M=rows,
-                K=inner,
-                N=columns,
-                lanes=lanes,
-                vectors=vectors,
-                width=lanes * vectors,
-                out_row=lanes * vectors if last else int(out.get_stride()[0]),
+                out_stride=int(out.get_stride()[0]),
                 tile=TILE,
-                parallel=parallel(self.num_threads),
             )
-        return self.header().getvalue() + text
 
 
 def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any], Any, list[Any]]:

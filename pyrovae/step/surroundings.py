@@ -29,9 +29,5 @@ def enclosing() -> str | None:
 
 
 def defaults() -> tuple[Any, ...]:
-    """What torch makes tensors as where nothing is said: the type, and how many modes have a say.
-
-    And the number of threads: code compiled for fewer gives some of them no place to write to.
-    """
-    modes = torch._C._len_torch_function_stack()
-    return torch.get_default_dtype(), modes, torch.get_num_threads()
+    """What torch makes tensors as where nothing is said: the type, and how many modes have a say."""
+    return torch.get_default_dtype(), torch._C._len_torch_function_stack()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch._inductor.lowering  # first: the parts below import one another
 from torch._inductor import config
+from torch._inductor.codegen.cpp import get_export_declaration
+from torch._inductor.codegen.cpp_template import CppTemplate
 from torch._inductor.cpu_vec_isa import pick_vec_isa
+from torch._inductor.kernel.mm_common import mm_args
+from torch._inductor.utils import parallel_num_threads
 
 # Some columns of the right side, laid out one row after another so that strides cost nothing; and some rows
 # of the left one by them, with sums that stay in registers.
@@ -56,10 +63,46 @@ static inline void {{name}}_rows(
 """
 
 
-def vectors_of(columns: int) -> tuple[int, int]:
-    """Numbers in a vector, and vectors in a row of a block."""
-    lanes = int(pick_vec_isa().nelements(torch.float32))
-    return lanes, min(-(-columns // lanes), 4 if lanes >= 16 else 2)
+class WrittenProduct(CppTemplate):
+    """(M, K) by (K, N) in single precision; what is made of it has a name in the code and a `render`."""
+
+    called: str
+
+    def __init__(self, sides: Sequence[Any], layout: Any) -> None:
+        super().__init__(self.called, list(sides), layout, parallel_num_threads())
+
+    @classmethod
+    def of(cls, left: Any, right: Any) -> Any:
+        """The node for it."""
+        *_, layout, left, right = mm_args(left, right)
+        for side in (left, right):
+            side.freeze_layout()
+        return cls([left, right], layout).generate().output_node()
+
+    def written(self, template: str, kernel: Any, **names: Any) -> str:
+        """Code after the tiles, with what all have names for and what this one has."""
+        left, right = self.input_nodes
+        (rows, inner), columns = map(int, left.get_size()), int(right.get_size()[1])
+        lanes = int(pick_vec_isa().nelements(torch.float32))
+        vectors = min(-(-columns // lanes), 4 if lanes >= 16 else 2)
+        common = {
+            "kernel": kernel,
+            "name": kernel.kernel_name,
+            "export": get_export_declaration(),
+            "inputs": {"x": left, "w": right},
+            "left": left,
+            "right": right,
+            "strides": [*map(int, left.get_stride()), *map(int, right.get_stride())],
+            "M": rows,
+            "K": inner,
+            "N": columns,
+            "lanes": lanes,
+            "vectors": vectors,
+            "width": lanes * vectors,
+            "parallel": parallel(self.num_threads),
+        }
+        text: str = self._template_from_string(TILES + template).render(**{**common, **names})
+        return self.header().getvalue() + text
 
 
 def parallel(threads: int) -> str:
