@@ -128,12 +128,12 @@ def _own_lowerings() -> Iterator[None]:
     }
     modules = [softplus]
     try:
-        from pyrovae.step import long_products, products, small_products, tiles
+        from pyrovae.step import panel_products, products, small_products, tiles
     except ImportError:  # another version of it
         pass
     else:
         own[aten.mm.default] = products.lowering
-        modules += [long_products, products, small_products, tiles]
+        modules += [panel_products, products, small_products, tiles]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
@@ -142,11 +142,13 @@ def _own_lowerings() -> Iterator[None]:
 
 
 def _digest(*modules: ModuleType) -> str:
-    """Of their code, and the vectors it is for: Inductor's cache on disk knows neither."""
+    """Of their code, and the processor it is for: Inductor's cache on disk knows neither."""
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-    texts = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return f"pyrovae {hashlib.sha256(texts).hexdigest()} {pick_vec_isa()}"
+    files = [Path(str(module.__file__)) for module in modules]
+    texts = b"".join(path.read_bytes() for path in [*files, *sorted(files[0].parent.glob("*.h"))])
+    halves = torch.cpu._is_avx512_bf16_supported(), torch.cpu._is_amx_tile_supported()
+    return f"pyrovae {hashlib.sha256(texts).hexdigest()} {pick_vec_isa()} {halves}"
 
 
 def _settings(*, cpp_wrapper: bool = False) -> Any:

@@ -15,9 +15,9 @@ from torch._inductor.lowering import lowerings
 from torch._inductor.mkldnn_ir import LinearUnary
 from torch._inductor.virtualized import V
 
-from pyrovae.step import long_products
-from pyrovae.step.long_products import LongProduct
-from pyrovae.step.small_products import SmallProduct, suits
+from pyrovae.step import panel_products, small_products
+from pyrovae.step.panel_products import PanelProduct
+from pyrovae.step.small_products import SmallProduct
 
 aten = torch.ops.aten
 LARGE = 2**22  # products of two numbers; below, a call costs more than this library gains
@@ -27,18 +27,20 @@ by_library = lowerings[aten.mm.default]
 def lowering(left: Any, right: Any) -> Any:
     """Of ``aten.mm``: (M, K) by (K, N)."""
     (rows, inner), columns = left.get_size(), right.get_size()[1]
-    if left.get_dtype() != torch.float32 or left.get_device().type != "cpu":
+    size, dtype = rows * inner * columns, left.get_dtype()
+    if left.get_device().type != "cpu" or dtype not in (torch.float32, torch.bfloat16):
         return by_library(left, right)
-    node: Any = V.graph.current_node.args[0]
-    by_columns = node.meta["val"].stride(1) != 1
-    if long_products.suits(left, right, by_columns=by_columns):
-        return LongProduct.of(left, right)
-    if rows * inner * columns < LARGE:
-        return SmallProduct.of(left, right) if suits(left, right) else by_library(left, right)
+    if dtype == torch.float32 and size < LARGE and small_products.suits(left, right):
+        return SmallProduct.of(left, right)
+    if panel_products.suits(left, right):
+        return PanelProduct.of(left, right)
+    if dtype != torch.float32 or size < LARGE:
+        return by_library(left, right)
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return by_library(left, right)
     # A left side by columns is written by rows first. Where the right one is smaller, that is, instead.
-    if by_columns and rows * inner > (inner + rows) * columns:
+    node: Any = V.graph.current_node.args[0]
+    if node.meta["val"].stride(1) != 1 and rows * inner > (inner + rows) * columns:
         return _turned(_by_onednn(_turned(right), left))
     return _by_onednn(left, _turned(right))
 

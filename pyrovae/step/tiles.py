@@ -67,6 +67,7 @@ class WrittenProduct(CppTemplate):
     """(M, K) by (K, N) in single precision; what is made of it has a name in the code and a `render`."""
 
     called: str
+    tiles = TILES
 
     def __init__(self, sides: Sequence[Any], layout: Any) -> None:
         super().__init__(self.called, list(sides), layout, parallel_num_threads())
@@ -101,7 +102,7 @@ class WrittenProduct(CppTemplate):
             "width": lanes * vectors,
             "parallel": parallel(self.num_threads),
         }
-        text: str = self._template_from_string(TILES + template).render(**{**common, **names})
+        text: str = self._template_from_string(self.tiles + template).render(**{**common, **names})
         return self.header().getvalue() + text
 
 

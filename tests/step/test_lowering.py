@@ -68,8 +68,11 @@ def test_softplus_and_its_gradient(options, dtype):
         torch.testing.assert_close(found, right, rtol=3e-6, atol=1e-7)
 
 
-def test_code_for_other_vectors_is_not_taken_from_the_cache(monkeypatch):
+def test_code_for_another_processor_is_not_taken_from_the_cache(monkeypatch):
     tags = {_digest(softplus)}
+    bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not bfloat16)
+    tags.add(_digest(softplus))
     monkeypatch.setattr(cpu_vec_isa, "pick_vec_isa", cpu_vec_isa.InvalidVecISA)
     tags.add(_digest(softplus))
-    assert len(tags) == 2
+    assert len(tags) == 3

@@ -1,4 +1,4 @@
-"""Small products are written out, large ones go to oneDNN, and all come out the same."""
+"""Who takes which product in compiled code; and all come out the same."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch._inductor import config
 
-from pyrovae.step import products
-from pyrovae.step.long_products import LARGEST, LEAST, LongProduct
+from pyrovae.step import panel_products, products
 from pyrovae.step.lowering import lower
+from pyrovae.step.panel_products import PanelProduct
 from pyrovae.step.small_products import LONGEST, SmallProduct
 
 
@@ -23,7 +23,7 @@ def taken(monkeypatch):
 
     monkeypatch.setattr(products, "by_library", noted("library", products.by_library))
     monkeypatch.setattr(SmallProduct, "of", noted("small", SmallProduct.of))
-    monkeypatch.setattr(LongProduct, "of", noted("long", LongProduct.of))
+    monkeypatch.setattr(PanelProduct, "of", noted("panels", PanelProduct.of))
     monkeypatch.setattr(products.Linear, "create", noted("oneDNN", products.Linear.create))
     with config.patch(fx_graph_cache=False):  # what lies there is not lowered again
         yield names
@@ -49,9 +49,13 @@ def as_exact(function, *tensors):
 
 
 def loss_and_gradients(x, weight):
-    product = x @ weight.mT
+    product = x @ weight.mT / x.shape[1] ** 0.5
     gradient = product.cos()
-    return [product.sin().sum(), gradient @ weight, gradient.mT @ x]
+    return [
+        product.sin().sum(),
+        gradient @ weight / len(weight) ** 0.5,
+        gradient.mT @ x / len(x) ** 0.5,
+    ]
 
 
 def made(rows, inner, columns):
@@ -62,14 +66,16 @@ def made(rows, inner, columns):
 @pytest.mark.parametrize(
     ("size", "names"),
     [
-        ((256, 128, 128), ["oneDNN"] * 3),
+        ((256, 128, 128), ["panels"] * 3),
         ((255, 128, 128), ["small"] * 3),
-        ((260, 70, 301), ["oneDNN"] * 3),
+        ((260, 70, 301), ["panels"] * 3),
+        ((1, 2100, 2100), ["oneDNN", "oneDNN"]),
         ((6, 64, 64), ["library", "library", "small"]),
         ((LONGEST + 1, 30, 50), ["small", "small", "library"]),
         ((16, 16, 16), ["library"] * 3),
-        ((LEAST, 70, 60), ["oneDNN", "oneDNN", "long"]),
-        ((LEAST - 1, 70, 60), ["oneDNN", "oneDNN", "oneDNN"]),
+        ((600, 50, 40), ["small", "small", "panels"]),
+        ((600, 40, 40), ["small", "small", "library"]),
+        ((2200, 500, 300), ["panels", "panels", "oneDNN"]),
     ],
 )
 def test_compiled_products_equal_eager_ones(size, names, taken):
@@ -100,42 +106,61 @@ def test_small_products_of_any_strides(taken):
     assert taken == ["small"] * 5
 
 
-def test_long_products_of_any_size(taken):
-    sizes = [
-        (1, 1),
-        (5, 16),
-        (6, 17),
-        (7, 64),
-        (13, 65),
-        (50, 33),
-        (12, 128),
-        (200, 200),
-        (256, 256),
-    ]
-    assert max(map(max, sizes)) == LARGEST
+PRECISIONS = [torch.float32, torch.bfloat16]
+has_bfloat16 = panel_products.multiplies_bfloat16()
+
+
+def parts_of(function, dtype):
+    """The function in one precision, where the processor has it, else in single precision."""
+    dtype = dtype if has_bfloat16 else torch.float32
+
+    def parts(*tensors):
+        precise = tensors[0].dtype == torch.float64
+        return function(*(t.to(dtype).double() if precise else t.to(dtype) for t in tensors))
+
+    return parts
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_panels_of_any_size(taken, dtype):
+    sizes = [(8, 64), (9, 63), (10, 50), (13, 65), (50, 33), (12, 128), (100, 97), (256, 256)]
     x, _ = made(2500, 256, 1)
     y = x.flip(0)
-    as_exact(lambda x, y: [x[:, :m].mT @ y[:, -n:] for m, n in sizes], x, y)
-    assert taken == ["long"] * len(sizes)
+    wide, _ = made(700, 2100, 1)
+    narrow, _ = made(2100, 30, 1)
+
+    def function(x, y, wide, narrow):
+        over_rows = [x[:, :m].mT @ y[:, -n:] for m, n in sizes]
+        in_parts = [wide[:90] @ (wide.mT / 2)]
+        return [*over_rows, *in_parts, *(wide[:m] @ narrow for m in (20, 33, 131, 700))]
+
+    as_exact(parts_of(function, dtype), x, y, wide, narrow)
+    assert taken == ["panels"] * (len(sizes) + 5)
 
 
-def test_long_products_of_any_strides(taken):
-    x, y = made(2600, 80, 2600)
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_panels_of_any_strides(taken, dtype):
+    x, y = made(2600, 80, 2601)
 
-    def parts(x, y):
+    def function(x, y):
         return [
-            x[100:, ::2].mT @ y[:2500, 1::2],
-            x[::2, 3:40].mT @ y.mT.contiguous().mT[::2],  # both by columns
-            x[:, :1].expand(2600, 30).mT @ y,
-            x.mT @ y.exp(),  # which is not written before
-            x.cos().mT @ y,
+            x[100:, ::2].mT @ y[1:2501, 1::2],  # by neither
+            x[::2, 3:40].mT @ y[1:].mT.contiguous().mT[::2],  # both by columns
+            x[:, :1].expand(2600, 30).mT @ y[1:],
+            x[:1].expand(600, 80) @ x[:100].mT,
+            x[:600, 1:79] @ x[:100, 2:].mT,  # rows that begin in the middle
+            x[:600] @ y.mT.contiguous()[:, 1:102],  # rows, and columns, an odd number apart
+            x.mT[:, :700] @ y.mT.contiguous()[:, :700].mT,
+            x.mT @ y[1:].exp(),  # which is not written before
+            x.cos().mT @ y[1:],
         ]
 
-    as_exact(parts, x, y)
-    assert taken == ["long"] * 5
+    as_exact(parts_of(function, dtype), x, y)
+    assert set(taken) == {"panels"}
 
 
-def test_what_follows_a_long_product(taken):
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_what_follows_panels(taken, dtype):
     x, y = made(2000, 30, 2000)
     added = torch.randn(30, 30, generator=torch.Generator().manual_seed(1))
 
@@ -148,8 +173,20 @@ def test_what_follows_a_long_product(taken):
             (x.mT @ y - added).sum(0),
         ]
 
-    as_exact(followed, x, y, added)
-    assert set(taken) == {"long"}
+    as_exact(parts_of(followed, dtype), x, y, added)
+    assert set(taken) == {"panels"}
+
+
+def test_panels_where_inductor_joins_what_follows_to_every_product(monkeypatch, taken):
+    monkeypatch.setattr(panel_products, "APART", False)
+    as_exact(lambda x, y: [(x.mT @ y).tanh()], *(tensor / 50 for tensor in made(2048, 30, 2048)))
+    assert taken == ["library"]
+
+
+def test_bfloat16_is_left_to_a_library_that_multiplies_tiles_of_it(monkeypatch, taken):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    compiled(lambda x, y: [x @ y.mT], *(tensor.bfloat16() for tensor in made(256, 128, 128)))
+    assert taken == ["library"]
 
 
 def test_what_follows_a_small_product(taken):
@@ -179,14 +216,15 @@ def test_what_follows_a_small_product_in_several_shapes(taken):
     assert taken == ["small"] * 2
 
 
-def test_a_small_product_that_is_not_a_number():
-    x, weight = made(40, 60, 50)
+@pytest.mark.parametrize("size", [(40, 60, 50), (400, 300, 50)])
+def test_a_product_that_is_not_a_number(size):
+    x, weight = made(*size)
     x[3, 4], x[5, 6] = torch.nan, torch.inf
     (found,) = compiled(lambda x, weight: [x @ weight.mT], x, weight)
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-5, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.parametrize("rows", [61, 1500])
+@pytest.mark.parametrize("rows", [61, 1500, 5000])
 @pytest.mark.parametrize(("then", "now"), [(1, 1), (3, 1), (os.cpu_count(), 1), (1, 3)])
 def test_products_by_any_number_of_threads(then, now, rows):
     before, tensors = torch.get_num_threads(), made(rows, 50, 40)

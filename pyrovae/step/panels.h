@@ -1,0 +1,251 @@
+// Matrix products from panels of columns, for what pyrovae.step.panel_products writes.
+#ifndef PYROVAE_PANELS
+#define PYROVAE_PANELS
+#include <cstring>
+#include <memory>
+
+namespace pyrovae_panels {
+
+using Vector = at::vec::Vectorized<float>;
+constexpr int64_t LANES = Vector::size(), ROWS = LANES / 2, WIDE = 3;  // sums of a tile fit into registers
+
+// What a row and a column give to a sum at once: 32 bits of each.
+template <class T>
+struct Word;
+
+template <>
+struct Word<float> {
+    static constexpr int64_t NUMBERS = 1;
+    static Vector add(Vector factor, Vector values, Vector sums) {
+        return at::vec::fmadd(factor, values, sums);
+    }
+    static Vector of_rows(const float* from, int64_t, int64_t count) {
+        return Vector::loadu(from, count);
+    }
+    static void store(float* to, Vector sums, int64_t count) {
+        sums.store(to, count);
+    }
+};
+
+#if defined(__AVX512BF16__) && defined(CPU_CAPABILITY_AVX512)
+template <>
+struct Word<at::BFloat16> {
+    static constexpr int64_t NUMBERS = 2;
+    static Vector add(Vector factor, Vector values, Vector sums) {
+        return _mm512_dpbf16_ps(sums, (__m512bh)(__m512)factor, (__m512bh)(__m512)values);
+    }
+    static Vector of_rows(const at::BFloat16* from, int64_t row, int64_t count) {
+        const __mmask16 some = (1u << count) - 1;
+        const __m256i even = _mm256_maskz_loadu_epi16(some, from);
+        const __m256i odd = _mm256_maskz_loadu_epi16(some, from + row);
+        const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
+        const __m512i pairs = _mm512_set_epi16(
+            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+            23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+        return _mm512_castsi512_ps(_mm512_permutexvar_epi16(pairs, both));
+    }
+    static void store(at::BFloat16* to, Vector sums, int64_t count) {
+        _mm256_mask_storeu_epi16(to, (1u << count) - 1, (__m256i)_mm512_cvtneps_pbh(sums));
+    }
+};
+#endif
+
+// Memory that vectors are read from without crossing lines of a cache.
+struct Lines {
+    std::unique_ptr<float[]> all;
+    float* begin;
+    explicit Lines(int64_t size) : all(new float[size + 16]) {
+        begin = all.get() + (64 - reinterpret_cast<uintptr_t>(all.get()) % 64) % 64 / sizeof(float);
+    }
+};
+
+// Vectors of columns in panels, the first ones wider by one where it has to be.
+struct Panels {
+    int64_t vectors, count, least, wider;
+    explicit Panels(int64_t columns)
+        : vectors((columns + LANES - 1) / LANES), count((vectors + WIDE - 1) / WIDE),
+          least(vectors / count), wider(vectors % count) {}
+    int64_t start(int64_t panel) const {
+        return panel * least + std::min(panel, wider);
+    }
+};
+
+// Words `first` to `last` of columns that lie beside one another, each panel from its first word to the last.
+template <class T>
+inline void lay_rows(
+    const T* from, int64_t row, int64_t columns, int64_t depth, int64_t first, int64_t last,
+    const Panels& panels, float* to) {
+    for (int64_t k = first; k < last; ++k)
+        for (int64_t p = 0; p < panels.count; ++p) {
+            const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
+            float* at = to + (start * depth + k * wide) * LANES;
+            for (int64_t v = start; v < start + wide; ++v, at += LANES)
+                Word<T>::of_rows(
+                    from + k * Word<T>::NUMBERS * row + v * LANES, row,
+                    std::min(LANES, columns - v * LANES)).store(at);
+        }
+}
+
+// The same in panels of one vector.
+template <class T>
+inline void lay_vectors(const T* from, int64_t row, int64_t columns, int64_t depth, float* to) {
+    for (int64_t k = 0; k < depth; ++k)
+        for (int64_t v = 0; v < columns; v += LANES)
+            Word<T>::of_rows(from + k * Word<T>::NUMBERS * row + v, row, std::min(LANES, columns - v))
+                .store(to + v * depth + k * LANES);
+}
+
+// The same of columns of which each lies by itself, and vectors `first` to `last`.
+template <class T>
+inline void lay_columns(
+    const T* from, int64_t column, int64_t columns, int64_t depth, int64_t first, int64_t last,
+    const Panels& panels, float* to) {
+    for (int64_t p = 0; p < panels.count; ++p) {
+        const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
+        for (int64_t v = std::max(start, first); v < std::min(start + wide, last); ++v) {
+            const int64_t count = std::min(LANES, columns - v * LANES);
+            float* at = to + (start * depth + v - start) * LANES;
+            if (count < LANES)
+                for (int64_t k = 0; k < depth; ++k) Vector(0.0f).store(at + k * wide * LANES);
+            at::vec::transpose_mxn<float>(
+                reinterpret_cast<const float*>(from + v * LANES * column), column / Word<T>::NUMBERS,
+                at, wide * LANES, count, depth);
+        }
+    }
+}
+
+struct Panel {
+    const float* begin;
+    int64_t depth, column;  // words, and where its first column is
+};
+
+// Of some rows: kept in single precision from the first words to the last.
+template <class T>
+struct Sums {
+    float* partial;
+    int64_t partial_row;
+    bool first, last;
+    T* out;
+    int64_t out_row, columns;
+};
+
+// The left side by rows, or laid out: the first words of rows, then the next ones.
+template <class T, bool BY_ROWS, int TALL, int VECTORS>
+inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sums<T>& kept, int64_t row) {
+    const int64_t line = BY_ROWS ? left_line : Word<T>::NUMBERS;
+    constexpr int64_t step = Word<T>::NUMBERS * (BY_ROWS ? 1 : LANES);
+    Vector sums[TALL][VECTORS];
+    float* partial = kept.partial + row * kept.partial_row + panel.column;
+    #pragma GCC unroll 16
+    for (int r = 0; r < TALL; ++r)
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v)
+            sums[r][v] =
+                kept.first ? Vector(0.0f) : Vector::loadu(partial + r * kept.partial_row + v * LANES);
+    for (int64_t k = 0; k < panel.depth; ++k) {
+        if (BY_ROWS && TALL == ROWS)  // the next rows, which are not beside these
+            __builtin_prefetch(
+                reinterpret_cast<const char*>(left + (TALL + k % TALL) * line) + k / TALL * (4 * TALL), 0, 2);
+        Vector values[VECTORS];
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v)
+            values[v] = Vector::loadu(panel.begin + (k * VECTORS + v) * LANES);
+        #pragma GCC unroll 16
+        for (int r = 0; r < TALL; ++r) {
+            float word;
+            std::memcpy(&word, left + r * line + k * step, sizeof(word));
+            const Vector factor(word);
+            #pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] = Word<T>::add(factor, values[v], sums[r][v]);
+        }
+    }
+    T* out = kept.out + row * kept.out_row + panel.column;
+    #pragma GCC unroll 16
+    for (int r = 0; r < TALL; ++r)
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v)
+            if (!kept.last)
+                sums[r][v].store(partial + r * kept.partial_row + v * LANES);
+            else
+                Word<T>::store(
+                    out + r * kept.out_row + v * LANES, sums[r][v],
+                    std::min(LANES, kept.columns - panel.column - v * LANES));
+}
+
+template <bool BY_ROWS, class T>
+inline void tiles(
+    int64_t vectors, int64_t rows, const T* left, int64_t line, const Panel& panel, const Sums<T>& kept,
+    int64_t row) {
+    const auto next = [&](auto tall, auto wide) {
+        constexpr int TALL = decltype(tall)::value, VECTORS = decltype(wide)::value;
+        for (; rows >= TALL; rows -= TALL, row += TALL, left += TALL * (BY_ROWS ? line : Word<T>::NUMBERS))
+            tile<T, BY_ROWS, TALL, VECTORS>(left, line, panel, kept, row);
+    };
+    const auto all = [&](auto wide) {
+        next(std::integral_constant<int, ROWS>(), wide);
+        next(std::integral_constant<int, 4>(), wide);
+        next(std::integral_constant<int, 2>(), wide);
+        next(std::integral_constant<int, 1>(), wide);
+    };
+    if (vectors == 1) all(std::integral_constant<int, 1>());
+    else if (vectors == 2) all(std::integral_constant<int, 2>());
+    else all(std::integral_constant<int, WIDE>());
+}
+
+// The share of thread `thread` of `threads`, which all meet at every barrier. A side is by rows where numbers
+// of a row lie beside one another, and a line of it is from there to the next row, or column. The right side
+// is laid out for `most` sums at once, for all threads; if these are not all, `partial` keeps sums meanwhile.
+template <class T, bool LEFT_BY_ROWS, bool RIGHT_BY_ROWS>
+inline void product(
+    const T* left, int64_t left_line, const T* right, int64_t right_line, T* out, int64_t out_row,
+    int64_t rows, int64_t inner, int64_t columns, int64_t most,
+    float* laid, float* partial, int64_t thread, int64_t threads) {
+    constexpr int64_t NUMBERS = Word<T>::NUMBERS, TALL = 128, DEEP = 128;  // rows and words that stay near
+    const Panels panels(columns);
+    const int64_t padded = panels.vectors * LANES;
+    const int64_t across = std::min(panels.count, std::max<int64_t>(1, threads * ROWS / rows));
+    const int64_t down = threads / across, part = thread / across, beside = thread % across;
+    const int64_t first_row = rows * part / down, last_row = part < down ? rows * (part + 1) / down : 0;
+    const Lines near(LEFT_BY_ROWS ? 0 : TALL * DEEP), own(most < inner || inner <= DEEP * NUMBERS ? 0 : TALL * padded);
+    for (int64_t begin = 0; begin < inner; begin += most) {
+        const int64_t words = std::min(most, inner - begin) / NUMBERS, blocks = (words + DEEP - 1) / DEEP;
+        if (RIGHT_BY_ROWS)
+            lay_rows(
+                right + begin * right_line, right_line, columns, words,
+                words * thread / threads, words * (thread + 1) / threads, panels, laid);
+        else
+            lay_columns(
+                right + begin, right_line, columns, words,
+                panels.vectors * thread / threads, panels.vectors * (thread + 1) / threads, panels, laid);
+        #pragma omp barrier
+        for (int64_t m = first_row; m < last_row; m += TALL)
+            for (int64_t block = 0; block < blocks; ++block) {
+                const int64_t k = words * block / blocks, depth = words * (block + 1) / blocks - k;
+                Sums<T> sums{most < inner ? partial + m * padded : own.begin, padded,
+                             begin == 0 && block == 0, begin + most >= inner && block + 1 == blocks,
+                             out + m * out_row, out_row, columns};
+                const int64_t count = std::min(TALL, last_row - m), number = begin + k * NUMBERS;
+                const T* from = LEFT_BY_ROWS ? left + m * left_line + number : left + number * left_line + m;
+                if (!LEFT_BY_ROWS)
+                    lay_vectors(from, left_line, count, depth, near.begin);
+                const int64_t end = panels.count * (beside + 1) / across;
+                for (int64_t p = panels.count * beside / across; p < end; ++p) {
+                    const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
+                    const Panel panel{laid + (start * words + k * wide) * LANES, depth, start * LANES};
+                    if (LEFT_BY_ROWS)
+                        tiles<true>(wide, count, from, left_line, panel, sums, 0);
+                    else
+                        for (int64_t i = 0; i < count; i += LANES)
+                            tiles<false>(
+                                wide, std::min(LANES, count - i),
+                                reinterpret_cast<const T*>(near.begin + i * depth), 0, panel, sums, i);
+                }
+            }
+        if (begin + most < inner) {
+            #pragma omp barrier
+        }
+    }
+}
+
+}  // namespace pyrovae_panels
+#endif
