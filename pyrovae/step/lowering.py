@@ -128,12 +128,12 @@ def _own_lowerings() -> Iterator[None]:
     }
     modules = [softplus]
     try:
-        from pyrovae.step import panel_products, products, small_products, tiles
+        from pyrovae.step import panel_products, products, small_products, written_products
     except ImportError:  # another version of it
         pass
     else:
         own[aten.mm.default] = products.lowering
-        modules += [panel_products, products, small_products, tiles]
+        modules += [panel_products, products, small_products, written_products]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)

@@ -11,24 +11,21 @@ from typing import Any
 
 import torch
 import torch._inductor.lowering  # first: the parts below import one another
-from torch._inductor import config, ir, scheduler
+from torch._inductor import config, ir
 from torch._inductor.codegen.cpp_utils import DTYPE_TO_CPP
-from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-from pyrovae.step.tiles import WrittenProduct
+from pyrovae.step.written_products import APART, WrittenProduct, vector
 
-# Whether what follows can be kept apart: sums are whole only after their last part.
-APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")
 LANES = 8  # numbers in a vector; of fewer, tiles would have to be of another shape
 LEAST = 2**20  # products of two numbers; for fewer, a library takes no more time
 NARROWEST = 8  # rows and columns
-LAID = 2**20  # numbers of the right side that are laid out at once
-TOGETHER = 256  # sums at once, or threads would wait for one another too often
-# Sums in parts that are kept meanwhile; with more of them in single precision, a library takes less time.
-KEPT = {torch.float32: 2**16, torch.bfloat16: 2**20}
+LAID = 2**18  # words of a part of the right side; twice as many, or four times, are not worth parts
+TOGETHER = 256  # words of a column in a part, or threads would wait for one another too often
+# Sums that are kept from part to part; with more of them in single precision, a library takes less time.
+KEPT = {torch.float32: 2**17, torch.bfloat16: 2**20}
 PANELS = Path(__file__).with_name("panels.h")
 
-CODE = """
+WHOLE = """
 extern "C" {{export}}
 {{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases={})}}
 {
@@ -48,21 +45,22 @@ extern "C" {{export}}
 
 def suits(left: Any, right: Any) -> bool:
     """Whether a product is worth it, of those that are too large for `pyrovae.step.small_products`."""
-    (rows, inner), columns = left.get_size(), right.get_size()[1]
+    rows, inner, columns = map(int, (*left.get_size(), right.get_size()[1]))
     if rows * inner * columns < LEAST or min(rows, columns) < NARROWEST:
         return False
     if not APART or vector() < LANES:
         return False
     if left.get_dtype() == torch.bfloat16 and not (inner % 2 == 0 and multiplies_bfloat16()):
         return False
-    kept = columns <= LAID // TOGETHER and rows * columns <= KEPT[left.get_dtype()]
-    return bool(inner * columns <= LAID or kept)
+    return parts(rows, inner, columns, left.get_dtype()) > 0
 
 
-def vector() -> int:
-    """Numbers in single precision in a vector of the processor."""
-    isa = pick_vec_isa()
-    return int(isa.nelements(torch.float32)) if isa else 1
+def parts(rows: int, inner: int, columns: int, dtype: torch.dtype) -> int:
+    """In how many parts the right side is laid out; 0 where a library takes less time."""
+    words = inner * columns * dtype.itemsize // 4
+    if rows * columns <= KEPT[dtype] and columns <= LAID // TOGETHER:
+        return -(-words // LAID) if words > 2 * LAID else 1
+    return int(words <= 4 * LAID)
 
 
 def multiplies_bfloat16() -> bool:
@@ -74,44 +72,30 @@ def multiplies_bfloat16() -> bool:
 class PanelProduct(WrittenProduct):
     """(M, K) by (K, N), by rows or columns each, both in single precision or both in bfloat16."""
 
-    called = "panel_product"
-    tiles = f"{{% raw %}}{PANELS.read_text()}{{% endraw %}}"
+    called, followed = "panel_product", False  # sums are whole only after their last part
+    text = f"{{% raw %}}{PANELS.read_text()}{{% endraw %}}{WHOLE}"
 
     @classmethod
     def of(cls, left: Any, right: Any) -> Any:
-        """The node for it, which nothing that follows is joined to."""
+        """The node for it."""
         left, right = map(_lying, (left, right))
         odd = right.get_stride()[1] % 2 and right.get_stride()[1] != 1
         if left.get_dtype() == torch.bfloat16 and odd:  # two are read at once, from even places
             right = ir.ExternKernel.copy_input(right)
-        node = super().of(left, right)
-        node.data.data.allow_epilogue_fusion = False
-        return node
+        return super().of(left, right)
 
-    def render(  # type: ignore[override]
-        self, kernel: Any, template_buffer_node: Any = None, **options: Any
-    ) -> str:
-        """The code."""
-        if options.get("epilogue_nodes"):  # or they would be left out
-            raise RuntimeError(
-                "something was joined to a panel product, which was to be kept apart"
-            )
-        inner, columns = map(int, self.input_nodes[1].get_size())
-        out: Any = self.output_node if template_buffer_node is None else template_buffer_node
-        strides = [tuple(map(int, side.get_stride())) for side in self.input_nodes]
-        numbers = 4 // out.get_dtype().itemsize
-        parts = -(-inner * columns // LAID)
-        return self.written(
-            CODE,
-            kernel,
-            out=out,
-            out_stride=int(out.get_stride()[0]),
-            type=DTYPE_TO_CPP[out.get_dtype()],
-            numbers=numbers,
-            most=-(-inner // parts // numbers) * numbers,
-            by_rows=["true" if line[1] == 1 else "false" for line in strides],
-            lines=[line[0] if line[1] == 1 else line[1] for line in strides],
-        )
+    def values(self, size: tuple[int, int, int], strides: list[tuple[int, int]]) -> dict[str, Any]:
+        """Of panels."""
+        left: Any = self.input_nodes[0]
+        dtype = left.get_dtype()
+        numbers = 4 // dtype.itemsize
+        return {
+            "type": DTYPE_TO_CPP[dtype],
+            "numbers": numbers,
+            "most": -(-size[1] // parts(*size, dtype) // numbers) * numbers,
+            "by_rows": ["true" if line[1] == 1 else "false" for line in strides],
+            "lines": [line[0] if line[1] == 1 else line[1] for line in strides],
+        }
 
 
 def _lying(side: Any) -> Any:

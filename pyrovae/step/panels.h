@@ -116,10 +116,10 @@ inline void lay_columns(
 
 struct Panel {
     const float* begin;
-    int64_t depth, column;  // words, and where its first column is
+    int64_t depth;  // words
 };
 
-// Of some rows: kept in single precision from the first words to the last.
+// Of some rows and the columns of a panel: kept in single precision from the first words to the last.
 template <class T>
 struct Sums {
     float* partial;
@@ -129,13 +129,22 @@ struct Sums {
     int64_t out_row, columns;
 };
 
+// What is laid out next: fetched from memory some lines at a time, during what is computed now.
+struct Next {
+    const char* begin;
+    const char* end;
+    void fetch() {
+        for (int64_t i = 0; i < 16 && begin < end; ++i, begin += 64) __builtin_prefetch(begin, 0, 2);
+    }
+};
+
 // The left side by rows, or laid out: the first words of rows, then the next ones.
 template <class T, bool BY_ROWS, int TALL, int VECTORS>
 inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sums<T>& kept, int64_t row) {
     const int64_t line = BY_ROWS ? left_line : Word<T>::NUMBERS;
     constexpr int64_t step = Word<T>::NUMBERS * (BY_ROWS ? 1 : LANES);
     Vector sums[TALL][VECTORS];
-    float* partial = kept.partial + row * kept.partial_row + panel.column;
+    float* partial = kept.partial + row * kept.partial_row;
     #pragma GCC unroll 16
     for (int r = 0; r < TALL; ++r)
         #pragma GCC unroll 16
@@ -159,7 +168,7 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
             for (int v = 0; v < VECTORS; ++v) sums[r][v] = Word<T>::add(factor, values[v], sums[r][v]);
         }
     }
-    T* out = kept.out + row * kept.out_row + panel.column;
+    T* out = kept.out + row * kept.out_row;
     #pragma GCC unroll 16
     for (int r = 0; r < TALL; ++r)
         #pragma GCC unroll 16
@@ -169,23 +178,25 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
             else
                 Word<T>::store(
                     out + r * kept.out_row + v * LANES, sums[r][v],
-                    std::min(LANES, kept.columns - panel.column - v * LANES));
+                    std::min(LANES, kept.columns - v * LANES));
 }
 
 template <bool BY_ROWS, class T>
 inline void tiles(
     int64_t vectors, int64_t rows, const T* left, int64_t line, const Panel& panel, const Sums<T>& kept,
-    int64_t row) {
-    const auto next = [&](auto tall, auto wide) {
+    int64_t row, Next& next) {
+    const auto some = [&](auto tall, auto wide) {
         constexpr int TALL = decltype(tall)::value, VECTORS = decltype(wide)::value;
-        for (; rows >= TALL; rows -= TALL, row += TALL, left += TALL * (BY_ROWS ? line : Word<T>::NUMBERS))
+        for (; rows >= TALL; rows -= TALL, row += TALL, left += TALL * (BY_ROWS ? line : Word<T>::NUMBERS)) {
+            next.fetch();
             tile<T, BY_ROWS, TALL, VECTORS>(left, line, panel, kept, row);
+        }
     };
     const auto all = [&](auto wide) {
-        next(std::integral_constant<int, ROWS>(), wide);
-        next(std::integral_constant<int, 4>(), wide);
-        next(std::integral_constant<int, 2>(), wide);
-        next(std::integral_constant<int, 1>(), wide);
+        some(std::integral_constant<int, ROWS>(), wide);
+        some(std::integral_constant<int, 4>(), wide);
+        some(std::integral_constant<int, 2>(), wide);
+        some(std::integral_constant<int, 1>(), wide);
     };
     if (vectors == 1) all(std::integral_constant<int, 1>());
     else if (vectors == 2) all(std::integral_constant<int, 2>());
@@ -218,12 +229,17 @@ inline void product(
                 right + begin, right_line, columns, words,
                 panels.vectors * thread / threads, panels.vectors * (thread + 1) / threads, panels, laid);
         #pragma omp barrier
+        const int64_t later = RIGHT_BY_ROWS ? std::max<int64_t>(0, std::min(most, inner - begin - most)) : 0;
+        const T* after = right + (begin + most) * right_line;
+        Next next{
+            reinterpret_cast<const char*>(after + later * thread / threads * right_line),
+            reinterpret_cast<const char*>(after + later * (thread + 1) / threads * right_line)};
         for (int64_t m = first_row; m < last_row; m += TALL)
             for (int64_t block = 0; block < blocks; ++block) {
                 const int64_t k = words * block / blocks, depth = words * (block + 1) / blocks - k;
-                Sums<T> sums{most < inner ? partial + m * padded : own.begin, padded,
-                             begin == 0 && block == 0, begin + most >= inner && block + 1 == blocks,
-                             out + m * out_row, out_row, columns};
+                const bool first = begin == 0 && block == 0;
+                const bool last = begin + most >= inner && block + 1 == blocks;
+                float* kept = most < inner ? partial + m * padded : own.begin;
                 const int64_t count = std::min(TALL, last_row - m), number = begin + k * NUMBERS;
                 const T* from = LEFT_BY_ROWS ? left + m * left_line + number : left + number * left_line + m;
                 if (!LEFT_BY_ROWS)
@@ -231,14 +247,18 @@ inline void product(
                 const int64_t end = panels.count * (beside + 1) / across;
                 for (int64_t p = panels.count * beside / across; p < end; ++p) {
                     const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
-                    const Panel panel{laid + (start * words + k * wide) * LANES, depth, start * LANES};
+                    const int64_t column = start * LANES, width = std::min(wide * LANES, columns - column);
+                    const Panel panel{laid + start * words * LANES + k * wide * LANES, depth};
+                    const Sums<T> sums{
+                        kept + column, padded, first, last,
+                        out + m * out_row + column, out_row, width};
                     if (LEFT_BY_ROWS)
-                        tiles<true>(wide, count, from, left_line, panel, sums, 0);
+                        tiles<true>(wide, count, from, left_line, panel, sums, 0, next);
                     else
                         for (int64_t i = 0; i < count; i += LANES)
                             tiles<false>(
                                 wide, std::min(LANES, count - i),
-                                reinterpret_cast<const T*>(near.begin + i * depth), 0, panel, sums, i);
+                                reinterpret_cast<const T*>(near.begin + i * depth), 0, panel, sums, i, next);
                 }
             }
         if (begin + most < inner) {

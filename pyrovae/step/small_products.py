@@ -6,25 +6,64 @@ is written, and what follows the product element by element is done while its nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-from unittest.mock import patch
 
-import torch._inductor.lowering  # noqa: F401  first: the parts below import one another
-from torch._inductor import ir
-from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
-from torch._inductor.cpu_vec_isa import pick_vec_isa
-from torch._inductor.virtualized import V
-
-from pyrovae.step.tiles import WrittenProduct
+from pyrovae.step.written_products import WrittenProduct, vector
 
 LEAST = 2**13  # products of two numbers; of fewer, a call takes no longer than waiting for threads
 LONGEST = 512  # sums; the right side lies on a thread's stack in blocks of so many rows
 
 TILE = 16  # rows that a thread takes at once
 
+# Some columns of the right side, laid out one row after another so that strides cost nothing; and some rows
+# of the left one by them, with sums that stay in registers.
+TILES = """
+using {{name}}_vector = at::vec::Vectorized<float>;
+
+static inline void {{name}}_lay_out(const float* right, float* block, int64_t depth, int64_t columns) {
+    if (columns < {{width}}) std::fill(block, block + depth * {{width}}, 0.0f);
+    for (int64_t k = 0; k < depth; ++k)
+        for (int64_t n = 0; n < columns; ++n)
+            block[k * {{width}} + n] = right[k * {{strides[2]}} + n * {{strides[3]}}];
+}
+
+template <int ROWS, int VECTORS>
+static inline void {{name}}_rows(
+    const float* left, const float* block, float* out, int64_t out_row, int64_t depth, int64_t columns) {
+    using Vector = {{name}}_vector;
+    Vector sums[ROWS][VECTORS];
+    #pragma GCC unroll 16
+    for (int row = 0; row < ROWS; ++row)
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v)
+            sums[row][v] = Vector(0.0f);
+    for (int64_t k = 0; k < depth; ++k) {
+        Vector values[VECTORS];
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v)
+            values[v] = Vector::loadu(block + k * {{width}} + v * {{lanes}});
+        #pragma GCC unroll 16
+        for (int row = 0; row < ROWS; ++row) {
+            const Vector factor(left[row * {{strides[0]}} + k * {{strides[1]}}]);
+            #pragma GCC unroll 16
+            for (int v = 0; v < VECTORS; ++v)
+                sums[row][v] = at::vec::fmadd(factor, values[v], sums[row][v]);
+        }
+    }
+    #pragma GCC unroll 16
+    for (int row = 0; row < ROWS; ++row)
+        #pragma GCC unroll 16
+        for (int v = 0; v < VECTORS; ++v) {
+            const int64_t count = columns - v * {{lanes}};
+            float* at = out + row * out_row + v * {{lanes}};
+            if (count >= {{lanes}}) sums[row][v].store(at);
+            else if (count > 0) sums[row][v].store(at, static_cast<int>(count));
+        }
+}
+"""
+
 # Each thread takes some rows of the left side.
-CODE = """
+WHOLE = """
 {%- set out_row = width if epilogues else out_stride %}
 extern "C" {{export}}
 {{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases=aliases)}}
@@ -55,9 +94,9 @@ extern "C" {{export}}
                 const float* from = left + m_start * {{strides[0]}};
                 int64_t m = m_end - m_start;
                 for (; m >= 4; m -= 4, from += 4 * {{strides[0]}}, into += 4 * {{out_row}})
-                    {{name}}_rows<4, {{vectors}}, false>(from, block, into, {{out_row}}, {{K}}, columns);
+                    {{name}}_rows<4, {{vectors}}>(from, block, into, {{out_row}}, {{K}}, columns);
                 for (; m > 0; --m, from += {{strides[0]}}, into += {{out_row}})
-                    {{name}}_rows<1, {{vectors}}, false>(from, block, into, {{out_row}}, {{K}}, columns);
+                    {{name}}_rows<1, {{vectors}}>(from, block, into, {{out_row}}, {{K}}, columns);
                 {%- if epilogues %}
                 {%- set tile_out = kernel.slice_nd(out, [("m_start", "m_end"), ("n_start", "n_end")]) %}
                 {%- set found = kernel.slice_nd(
@@ -76,63 +115,23 @@ def suits(left: Any, right: Any) -> bool:
     """Whether a product of numbers in single precision is worth it."""
     (rows, inner), columns = left.get_size(), right.get_size()[1]
     products = rows * inner * columns
-    return bool(products >= LEAST and rows >= 8 and inner <= LONGEST and pick_vec_isa())
+    return bool(products >= LEAST and rows >= 8 and inner <= LONGEST and vector() > 1)
 
 
 class SmallProduct(WrittenProduct):
-    """(M, K) by (K, N), of any strides, and what is done with its elements one by one."""
+    """(M, K) by (K, N) in single precision, of any strides."""
 
     called = "small_product"
+    text = TILES + WHOLE
 
-    def render(  # type: ignore[override]
-        self,
-        kernel: Any,
-        template_buffer_node: Any = None,
-        flag_template_buffer_has_other_users: bool | None = None,
-        epilogue_nodes: Sequence[Any] | None = None,
-        **options: Any,
-    ) -> str:
-        """The code."""
-        whole: Any = self.output_node if template_buffer_node is None else template_buffer_node
-        product, last, out, reindexers = _followed(
-            whole, list(epilogue_nodes or ()), bool(flag_template_buffer_has_other_users)
-        )
-        with patch.object(V.graph, "get_dtype", self._fake_get_dtype(product)):
-            return self.written(
-                CODE,
-                kernel,
-                aliases={product.get_name(): last[-1].get_name()} if last else {},
-                out=out,
-                product=product,
-                epilogues=last,
-                reindexers=reindexers,
-                out_stride=int(out.get_stride()[0]),
-                tile=TILE,
-            )
-
-
-def _followed(whole: Any, nodes: list[Any], shared: bool) -> tuple[Any, list[Any], Any, list[Any]]:
-    """The product, what is done with its elements, where they go in the end, and how these are counted."""
-    if not nodes:
-        return whole, [], whole, []
-    product, first = whole, []
-    if shared:
-        product = ir.Buffer(name=f"{whole.get_name()}_product", layout=whole.layout)
-        first = [_copy(product, whole.get_name())]
-    reindexers: list[Any] = [None] * len(first)
-    for node in nodes:  # each has a shape of its own
-        out, found = gen_2d_view_of_epilogue_buf(node, whole, [node], [], [None])
-        reindexers += found
-    return product, first + nodes, out, reindexers
-
-
-def _copy(product: Any, name: str) -> Any:
-    """The product itself, where it is needed beside what is done with it."""
-    load = product.make_loader()
-    same = ir.Pointwise(
-        device=product.get_device(),
-        dtype=product.get_dtype(),
-        inner_fn=load,
-        ranges=product.get_size(),
-    )
-    return ir.ComputedBuffer(name=name, layout=product.layout, data=same)
+    def values(self, size: tuple[int, int, int], strides: list[tuple[int, int]]) -> dict[str, Any]:
+        """Of tiles."""
+        lanes = vector()
+        vectors = min(-(-size[2] // lanes), 4 if lanes >= 16 else 2)
+        return {
+            "strides": [*strides[0], *strides[1]],
+            "lanes": lanes,
+            "vectors": vectors,
+            "width": lanes * vectors,
+            "tile": TILE,
+        }

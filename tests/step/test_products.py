@@ -177,7 +177,7 @@ def test_what_follows_panels(taken, dtype):
     assert set(taken) == {"panels"}
 
 
-def test_panels_where_inductor_joins_what_follows_to_every_product(monkeypatch, taken):
+def test_no_panels_where_inductor_joins_what_follows_to_every_product(monkeypatch, taken):
     monkeypatch.setattr(panel_products, "APART", False)
     as_exact(lambda x, y: [(x.mT @ y).tanh()], *(tensor / 50 for tensor in made(2048, 30, 2048)))
     assert taken == ["library"]
