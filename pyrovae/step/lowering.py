@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -113,7 +113,7 @@ def _inductor(module: fx.GraphModule) -> Lowered:
 
 @contextmanager
 def _own_lowerings() -> Iterator[None]:
-    """Let Inductor write products, softplus and its slope as we do, where it has what they are made of.
+    """Let Inductor write products, exp, softplus and its slope as we do, where it has what they are made of.
 
     And let sums after a product be: Inductor has libraries add them, which copy what is added first.
     """
@@ -127,17 +127,25 @@ def _own_lowerings() -> Iterator[None]:
         aten.sigmoid.default: softplus.sigmoid_lowering,
     }
     modules = [softplus]
+    exp: Any = nullcontext()
     try:
-        from pyrovae.step import panel_products, products, small_products, written_products
+        from pyrovae.step import (
+            exponential,
+            panel_products,
+            products,
+            small_products,
+            written_products,
+        )
     except ImportError:  # another version of it
         pass
     else:
         own[aten.mm.default] = products.lowering
-        modules += [panel_products, products, small_products, written_products]
+        exp = patch.object(exponential.CppVecOverrides, "exp", staticmethod(exponential.exp))
+        modules += [exponential, panel_products, products, small_products, written_products]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
-    with patch.dict(lowering.lowerings, own), apart, cached:
+    with patch.dict(lowering.lowerings, own), exp, apart, cached:
         yield
 
 
