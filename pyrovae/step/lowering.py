@@ -127,25 +127,25 @@ def _own_lowerings() -> Iterator[None]:
         aten.sigmoid.default: softplus.sigmoid_lowering,
     }
     modules = [softplus]
-    exp: Any = nullcontext()
+    vectors: Any = nullcontext()
     try:
         from pyrovae.step import (
-            exponential,
             panel_products,
             products,
             small_products,
+            vector_code,
             written_products,
         )
     except ImportError:  # another version of it
         pass
     else:
         own[aten.mm.default] = products.lowering
-        exp = patch.object(exponential.CppVecOverrides, "exp", staticmethod(exponential.exp))
-        modules += [exponential, panel_products, products, small_products, written_products]
+        vectors = vector_code.patched()
+        modules += [panel_products, products, small_products, vector_code, written_products]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
-    with patch.dict(lowering.lowerings, own), exp, apart, cached:
+    with patch.dict(lowering.lowerings, own), vectors, apart, cached:
         yield
 
 

@@ -1,0 +1,40 @@
+"""The exponential function and rounding to bfloat16 in compiled code, against eager ones."""
+
+import pytest
+import torch
+
+from pyrovae.step.lowering import lower
+
+SPECIAL = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, 88.7, 88.8, -87.3, -104.1, 1e30, -1e30]
+
+
+def compiled(function, x):
+    (found,) = lower(lambda x: [function(x)], [x])([x])
+    return found
+
+
+def test_exp_is_right_to_the_last_bit():
+    x = torch.cat([torch.linspace(-87.0, 88.0, 200_001), torch.linspace(-1.0, 1.0, 50_001)])
+    exact = x.double().exp()
+    gap = torch.nextafter(exact.float(), torch.tensor(torch.inf)).double() - exact.float().double()
+    assert ((compiled(torch.exp, x).double() - exact).abs() <= 1.0 * gap).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exp_of_what_is_not_finite_or_far_away(dtype):
+    x = torch.tensor(SPECIAL * 9, dtype=dtype)  # vectors, and a rest
+    torch.testing.assert_close(compiled(torch.exp, x), x.exp(), equal_nan=True, rtol=2e-7, atol=1e-37)
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_to_even():
+    bits = torch.arange(-(2**15), 2**15).to(torch.int16)
+    halves = bits.view(torch.bfloat16).float()
+    halves = halves[halves.isfinite() & (halves.abs() > 1e-30)]
+    between = [halves * (1 + k * 2.0**-11) for k in range(-5, 6)]
+    x = torch.cat([*between, torch.tensor([0.0, torch.inf, -torch.inf])])
+    assert torch.equal(compiled(lambda x: (x * 2).bfloat16(), x), (x * 2).bfloat16())
+
+
+def test_what_is_not_a_number_stays_none_in_bfloat16():
+    x = torch.full((100,), torch.nan)
+    assert compiled(lambda x: (x * 2).bfloat16(), x).isnan().all()
