@@ -19,7 +19,9 @@ from pyrovae.step.written_products import APART, WrittenProduct, vector
 LANES = 8  # numbers in a vector; of fewer, tiles would have to be of another shape
 LEAST = 2**20  # products of two numbers; for fewer, a library takes no more time
 NARROWEST = 8  # rows and columns
-LAID = 2**18  # words of a part of the right side; twice as many, or four times, are not worth parts
+# Words of the right side that are laid out at once where it is in parts. Twice as many are not worth parts,
+# nor four times as many where the sums that would have to be kept are too many.
+LAID = 2**18
 TOGETHER = 256  # words of a column in a part, or threads would wait for one another too often
 # Sums that are kept from part to part; with more of them in single precision, a library takes less time.
 KEPT = {torch.float32: 2**17, torch.bfloat16: 2**20}

@@ -9,6 +9,13 @@ namespace pyrovae_panels {
 using Vector = at::vec::Vectorized<float>;
 constexpr int64_t LANES = Vector::size(), ROWS = LANES / 2, WIDE = 3;  // sums of a tile fit into registers
 
+// From memory to the second cache, while something else is computed.
+inline void fetch(const char* at) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(at, 0, 2);
+#endif
+}
+
 // What a row and a column give to a sum at once: 32 bits of each.
 template <class T>
 struct Word;
@@ -129,12 +136,12 @@ struct Sums {
     int64_t out_row, columns;
 };
 
-// What is laid out next: fetched from memory some lines at a time, during what is computed now.
+// What is laid out next: some lines of a cache are fetched at a time, during what is computed now.
 struct Next {
     const char* begin;
     const char* end;
-    void fetch() {
-        for (int64_t i = 0; i < 16 && begin < end; ++i, begin += 64) __builtin_prefetch(begin, 0, 2);
+    void some() {
+        for (int64_t i = 0; i < 16 && begin < end; ++i, begin += 64) fetch(begin);
     }
 };
 
@@ -153,8 +160,7 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
                 kept.first ? Vector(0.0f) : Vector::loadu(partial + r * kept.partial_row + v * LANES);
     for (int64_t k = 0; k < panel.depth; ++k) {
         if (BY_ROWS && TALL == ROWS)  // the next rows, which are not beside these
-            __builtin_prefetch(
-                reinterpret_cast<const char*>(left + (TALL + k % TALL) * line) + k / TALL * (4 * TALL), 0, 2);
+            fetch(reinterpret_cast<const char*>(left + (TALL + k % TALL) * line) + k / TALL * (4 * TALL));
         Vector values[VECTORS];
         #pragma GCC unroll 16
         for (int v = 0; v < VECTORS; ++v)
@@ -185,18 +191,18 @@ template <bool BY_ROWS, class T>
 inline void tiles(
     int64_t vectors, int64_t rows, const T* left, int64_t line, const Panel& panel, const Sums<T>& kept,
     int64_t row, Next& next) {
-    const auto some = [&](auto tall, auto wide) {
+    const auto of_height = [&](auto tall, auto wide) {
         constexpr int TALL = decltype(tall)::value, VECTORS = decltype(wide)::value;
         for (; rows >= TALL; rows -= TALL, row += TALL, left += TALL * (BY_ROWS ? line : Word<T>::NUMBERS)) {
-            next.fetch();
+            next.some();
             tile<T, BY_ROWS, TALL, VECTORS>(left, line, panel, kept, row);
         }
     };
     const auto all = [&](auto wide) {
-        some(std::integral_constant<int, ROWS>(), wide);
-        some(std::integral_constant<int, 4>(), wide);
-        some(std::integral_constant<int, 2>(), wide);
-        some(std::integral_constant<int, 1>(), wide);
+        of_height(std::integral_constant<int, ROWS>(), wide);
+        of_height(std::integral_constant<int, 4>(), wide);
+        of_height(std::integral_constant<int, 2>(), wide);
+        of_height(std::integral_constant<int, 1>(), wide);
     };
     if (vectors == 1) all(std::integral_constant<int, 1>());
     else if (vectors == 2) all(std::integral_constant<int, 2>());
@@ -217,7 +223,8 @@ inline void product(
     const int64_t across = std::min(panels.count, std::max<int64_t>(1, threads * ROWS / rows));
     const int64_t down = threads / across, part = thread / across, beside = thread % across;
     const int64_t first_row = rows * part / down, last_row = part < down ? rows * (part + 1) / down : 0;
-    const Lines near(LEFT_BY_ROWS ? 0 : TALL * DEEP), own(most < inner || inner <= DEEP * NUMBERS ? 0 : TALL * padded);
+    const Lines near(LEFT_BY_ROWS ? 0 : TALL * DEEP);
+    const Lines own(most < inner || inner <= DEEP * NUMBERS ? 0 : TALL * padded);
     for (int64_t begin = 0; begin < inner; begin += most) {
         const int64_t words = std::min(most, inner - begin) / NUMBERS, blocks = (words + DEEP - 1) / DEEP;
         if (RIGHT_BY_ROWS)

@@ -23,7 +23,9 @@ def test_exp_is_right_to_the_last_bit():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exp_of_what_is_not_finite_or_far_away(dtype):
     x = torch.tensor(SPECIAL * 9, dtype=dtype)  # vectors, and a rest
-    torch.testing.assert_close(compiled(torch.exp, x), x.exp(), equal_nan=True, rtol=2e-7, atol=1e-37)
+    torch.testing.assert_close(
+        compiled(torch.exp, x), x.exp(), equal_nan=True, rtol=2e-7, atol=1e-37
+    )
 
 
 def test_bfloat16_is_rounded_to_the_nearest_and_to_even():
