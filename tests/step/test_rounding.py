@@ -10,6 +10,7 @@ from torch import nn
 
 from pyrovae import SVI
 from pyrovae.objectives import ELBO
+from pyrovae.step.agreement import matches
 from pyrovae.step.random_state import Before
 from pyrovae.step.rounding import spread_of_rounding
 
@@ -116,3 +117,13 @@ def test_digits_decide_what_is_zero_but_for_rounding():
     assert 0 < nothing < 1e-6
     assert none is None
     assert parameter.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("shown", "agree"), [(199, True), (180, False)])
+def test_a_number_that_did_not_show_that_rounding_decides_it(shown, agree):
+    """Eight tries miss a few, each of which would be a whole step of Adam."""
+    before = [torch.zeros(200)]
+    one = torch.full((200,), 1e-3)
+    other = torch.where(torch.arange(200) < 199, one, -one)
+    spread = torch.where(torch.arange(200) < shown, 2e-3, 0.0)
+    assert matches([one], [other], before, [spread]) is agree
