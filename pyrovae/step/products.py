@@ -1,9 +1,8 @@
-"""Matrix products in compiled code: small ones written out, large ones by oneDNN.
+"""Who takes which matrix product in compiled code: small ones and most large ones are written out.
 
-oneDNN takes 10 to 50% less time for large ones than the default library; half, where that keeps to vectors
-of 256 bits on a processor that has wider ones. torch's own dispatch leaves products in single precision to
-the BLAS that it was built with. What takes a product depends on its shape alone, so that a fit repeats to
-the bit.
+Others in single precision go to oneDNN, which takes 10 to 50% less time for large ones than the default
+library; torch's own dispatch leaves them to the BLAS that it was built with. What takes a product depends on
+its shape alone, so that a fit repeats to the bit.
 """
 
 from __future__ import annotations
