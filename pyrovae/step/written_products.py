@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
@@ -42,9 +43,9 @@ class WrittenProduct(CppTemplate):
         node.data.data.allow_epilogue_fusion = cls.followed
         return node
 
+    @abstractmethod
     def values(self, size: tuple[int, int, int], strides: list[tuple[int, int]]) -> dict[str, Any]:
         """What the text needs beside what all have: rows, sums and columns, and how far these are apart."""
-        raise NotImplementedError
 
     def render(  # type: ignore[override]
         self,
