@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 SHARE = 0.05  # of a change, by norm, that compiled code may differ in
-ALMOST_ALL = (
-    0.95  # of the numbers of a tensor: where rounding decides so many, it decides the others
-)
+ALMOST_ALL = 0.95  # of a tensor's numbers: where rounding decides these, it decides the others
 
 
 def copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -12,6 +12,9 @@ from pyrovae.step.lowering import lower
 from pyrovae.step.panel_products import PanelProduct
 from pyrovae.step.small_products import LONGEST, SmallProduct
 
+PRECISIONS = [torch.float32, torch.bfloat16]
+HAS_BFLOAT16 = panel_products.multiplies_bfloat16()
+
 
 @pytest.fixture
 def taken(monkeypatch):
@@ -106,13 +109,9 @@ def test_small_products_of_any_strides(taken):
     assert taken == ["small"] * 5
 
 
-PRECISIONS = [torch.float32, torch.bfloat16]
-has_bfloat16 = panel_products.multiplies_bfloat16()
-
-
 def parts_of(function, dtype):
     """The function in one precision, where the processor has it, else in single precision."""
-    dtype = dtype if has_bfloat16 else torch.float32
+    dtype = dtype if HAS_BFLOAT16 else torch.float32
 
     def parts(*tensors):
         precise = tensors[0].dtype == torch.float64
