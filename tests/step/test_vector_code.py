@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch._inductor import config
+from torch._inductor.graph import GraphLowering
 
 from pyrovae.step.lowering import lower
+from pyrovae.step.written_products import vector
 
 SPECIAL = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, 88.7, 88.8, -87.3, -104.1, 1e30, -1e30]
 
@@ -40,3 +43,15 @@ def test_bfloat16_is_rounded_to_the_nearest_and_to_even():
 def test_what_is_not_a_number_stays_none_in_bfloat16():
     x = torch.full((100,), torch.nan)
     assert compiled(lambda x: (x * 2).bfloat16(), x).isnan().all()
+
+
+def test_the_last_columns_are_taken_at_once(monkeypatch):
+    written = []
+    monkeypatch.setattr(GraphLowering, "save_output_code", staticmethod(written.append))
+    x = torch.randn(1000, 24, generator=torch.Generator().manual_seed(0))
+    with config.patch(fx_graph_cache=False):
+        slope = compiled(lambda x: torch.where(x[:, :24] > 0, x.flip(0), 0.0), x)
+    assert torch.equal(slope, torch.where(x > 0, x.flip(0), 0.0))
+    assert written
+    if vector() == 16:
+        assert not any("_tail" in text for text in written)
