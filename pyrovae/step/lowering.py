@@ -128,10 +128,12 @@ def _own_lowerings() -> Iterator[None]:
     }
     modules = [softplus]
     vectors: Any = nullcontext()
+    first: Any = nullcontext()
     try:
         from pyrovae.step import (
             panel_products,
             products,
+            products_over_rows,
             small_products,
             vector_code,
             written_products,
@@ -140,12 +142,13 @@ def _own_lowerings() -> Iterator[None]:
         pass
     else:
         own[aten.mm.default] = products.lowering
-        vectors = vector_code.patched()
-        modules += [panel_products, products, small_products, vector_code, written_products]
+        vectors, first = vector_code.patched(), written_products.joined_first()
+        modules += [panel_products, products, products_over_rows, small_products]
+        modules += [vector_code, written_products]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)
-    with patch.dict(lowering.lowerings, own), vectors, apart, cached:
+    with patch.dict(lowering.lowerings, own), vectors, first, apart, cached:
         yield
 
 

@@ -6,6 +6,7 @@ of bfloat16 are taken in single precision by the processor's own instruction for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 import torch._inductor.lowering  # first: the parts below import one another
 from torch._inductor import config, ir
 from torch._inductor.codegen.cpp_utils import DTYPE_TO_CPP
+from torch._inductor.virtualized import V
 
 from pyrovae.step.written_products import APART, WrittenProduct, vector
 
 LANES = 8  # numbers in a vector; of fewer, tiles would have to be of another shape
 LEAST = 2**20  # products of two numbers; for fewer, a library takes no more time
 NARROWEST = 8  # rows and columns
+WIDE = 3  # vectors of a panel, as in panels.h
 # Words of the right side that are laid out at once where it is in parts. Twice as many are not worth parts,
 # nor four times as many where the sums that would have to be kept are too many.
 LAID = 2**18
@@ -27,9 +30,10 @@ TOGETHER = 256  # words of a column in a part, or threads would wait for one ano
 KEPT = {torch.float32: 2**17, torch.bfloat16: 2**20}
 PANELS = Path(__file__).with_name("panels.h")
 
+# What follows is written for each width of a tile: loops of a known length take half the time of others.
 WHOLE = """
 extern "C" {{export}}
-{{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases={})}}
+{{kernel.def_kernel(inputs=inputs, outputs={"out": out}, aliases=aliases)}}
 {
     {{kernel.maybe_codegen_profile()}}
     using namespace pyrovae_panels;
@@ -37,10 +41,35 @@ extern "C" {{export}}
     const Lines laid({{most // numbers}} * panels.vectors * LANES);
     const Lines partial({{M if most < K else 0}} * panels.vectors * LANES);
     {{parallel}}
-    product<{{type}}, {{by_rows[0]}}, {{by_rows[1]}}>(
-        &{{kernel.index(left, [0, 0])}}, {{lines[0]}}, &{{kernel.index(right, [0, 0])}}, {{lines[1]}},
-        &{{kernel.index(out, [0, 0])}}, {{out_stride}}, {{M}}, {{K}}, {{N}}, {{most}},
-        laid.begin, partial.begin, omp_get_thread_num(), omp_get_num_threads());
+    {
+        {%- if epilogues %}
+        {{kernel.define_stack_allocated_buffer("tile", [tall, wide], dtype)}}
+        const auto followed = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end) {
+            {%- for width in widths %}
+            if (n_end - n_start == {{width}}) {
+                {%- set there = kernel.slice_nd(
+                    out, [("m_start", "m_end"), ("n_start", "n_start + " ~ width)]) %}
+                {%- set found = kernel.slice_nd(
+                    kernel.local_buffers["tile"], [("0", "m_end - m_start"), ("0", width ~ "")]) %}
+                {{kernel.store_output(
+                    there, found, product, epilogues, ("m_start", "n_start"), reindexers)}}
+            }
+            {%- endfor %}
+        };
+        const auto ahead = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end) {
+            {%- for side, bytes in read_ahead(kernel, epilogues, product) %}
+            for (int64_t m = m_start; m < m_end; ++m)
+                fetch({{side}} + m * {{N}} + n_start, {{bytes}} * (n_end - n_start));
+            {%- endfor %}
+        };
+        {%- endif %}
+        product<{{type}}, {{by_rows[0]}}, {{by_rows[1]}}>(
+            &{{kernel.index(left, [0, 0])}}, {{lines[0]}}, &{{kernel.index(right, [0, 0])}}, {{lines[1]}},
+            {{"tile, " ~ wide if epilogues else "&" ~ kernel.index(out, [0, 0]) ~ ", " ~ out_stride}},
+            {{M}}, {{K}}, {{N}}, {{most}},
+            laid.begin, partial.begin, omp_get_thread_num(), omp_get_num_threads(),
+            {{"Follow{ahead, followed}" if epilogues else "Nothing()"}});
+    }
 }
 """
 
@@ -65,6 +94,24 @@ def parts(rows: int, inner: int, columns: int, dtype: torch.dtype) -> int:
     return int(words <= 4 * LAID)
 
 
+def widths(columns: int) -> list[int]:
+    """All that tiles may have, however many threads take columns apart."""
+    whole = {vectors * vector() for vectors in range(1, WIDE + 1)}
+    missing = -columns % vector()
+    return sorted({width for some in whole for width in (some, some - missing) if width <= columns})
+
+
+def read_ahead(kernel: Any, nodes: Sequence[Any], product: Any) -> list[tuple[str, int]]:
+    """What is read where the product is written: names in the code, and bytes of a number."""
+    names = {name for node in nodes for name in node.get_read_names()}
+    found = []
+    for name in sorted(names & set(kernel.args.input_buffers)):
+        buffer = V.graph.try_get_buffer(name)
+        if buffer is not None and buffer.get_numel() == product.get_numel():
+            found.append((kernel.args.input_buffers[name], buffer.get_dtype().itemsize))
+    return found
+
+
 def multiplies_bfloat16() -> bool:
     """Whether the processor multiplies vectors of bfloat16, and libraries have nothing faster."""
     own = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
@@ -74,7 +121,7 @@ def multiplies_bfloat16() -> bool:
 class PanelProduct(WrittenProduct):
     """(M, K) by (K, N), by rows or columns each, both in single precision or both in bfloat16."""
 
-    called, followed = "panel_product", False  # sums are whole only after their last part
+    called = "panel_product"
     text = f"{{% raw %}}{PANELS.read_text()}{{% endraw %}}{WHOLE}"
 
     @classmethod
@@ -86,6 +133,11 @@ class PanelProduct(WrittenProduct):
             right = ir.ExternKernel.copy_input(right)
         return super().of(left, right)
 
+    @classmethod
+    def followed(cls, dtype: torch.dtype) -> bool:
+        """In single precision: rows of a tile are too short for vectors of numbers of half the bits."""
+        return dtype == torch.float32
+
     def values(self, size: tuple[int, int, int], strides: list[tuple[int, int]]) -> dict[str, Any]:
         """Of panels."""
         left: Any = self.input_nodes[0]
@@ -93,7 +145,12 @@ class PanelProduct(WrittenProduct):
         numbers = 4 // dtype.itemsize
         return {
             "type": DTYPE_TO_CPP[dtype],
+            "dtype": dtype,
             "numbers": numbers,
+            "tall": vector() // 2,
+            "wide": WIDE * vector(),
+            "widths": widths(size[2]),
+            "read_ahead": read_ahead,
             "most": -(-size[1] // parts(*size, dtype) // numbers) * numbers,
             "by_rows": ["true" if line[1] == 1 else "false" for line in strides],
             "lines": [line[0] if line[1] == 1 else line[1] for line in strides],

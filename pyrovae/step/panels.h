@@ -1,19 +1,27 @@
-// Matrix products from panels of columns, for what pyrovae.step.panel_products writes.
+// Matrix products from panels of columns, for what pyrovae.step.panel_products and products_over_rows write out.
 #ifndef PYROVAE_PANELS
 #define PYROVAE_PANELS
 #include <cstring>
+#include <limits>
 #include <memory>
 
 namespace pyrovae_panels {
 
 using Vector = at::vec::Vectorized<float>;
 constexpr int64_t LANES = Vector::size(), ROWS = LANES / 2, WIDE = 3;  // sums of a tile fit into registers
+constexpr int64_t TALL = 128, DEEP = 128;  // rows and words that stay near
 
-// From memory to the second cache, while something else is computed.
+// From memory to the nearest cache, while something else is computed.
 inline void fetch(const char* at) {
 #if defined(__GNUC__) || defined(__clang__)
-    __builtin_prefetch(at, 0, 2);
+    __builtin_prefetch(at, 0, 3);
 #endif
+}
+
+inline void fetch(const void* from, int64_t bytes) {
+    const char* begin = reinterpret_cast<const char*>(from);
+    for (const char* at = begin; at < begin + bytes; at += 64) fetch(at);
+    fetch(begin + bytes - 1);
 }
 
 // What a row and a column give to a sum at once: 32 bits of each.
@@ -122,9 +130,38 @@ inline void lay_columns(
     }
 }
 
+// The first numbers of a vector.
+struct Some {
+#if defined(CPU_CAPABILITY_AVX512)
+    __mmask16 which;
+    explicit Some(int64_t count) : which((1u << count) - 1) {}
+    Vector load(const float* from) const {
+        return _mm512_maskz_loadu_ps(which, from);
+    }
+#elif defined(CPU_CAPABILITY_AVX2)
+    __m256i which;
+    explicit Some(int64_t count)
+        : which(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))) {}
+    Vector load(const float* from) const {
+        return _mm256_maskload_ps(from, which);
+    }
+#else
+    int64_t which;
+    explicit Some(int64_t count) : which(count) {}
+    Vector load(const float* from) const {
+        return Vector::loadu(from, which);
+    }
+#endif
+};
+
+// Laid out, or where it is, in whole vectors or with nothing behind the last of its words.
+enum Lies { LAID, WHOLE, CUT };
+
+// Words of some columns.
+template <Lies HOW>
 struct Panel {
     const float* begin;
-    int64_t depth;  // words
+    int64_t row, depth;  // words from one to the next below it, and how many of them
 };
 
 // Of some rows and the columns of a panel: kept in single precision from the first words to the last.
@@ -134,10 +171,10 @@ struct Sums {
     int64_t partial_row;
     bool first, last;
     T* out;
-    int64_t out_row, columns;
+    int64_t out_row, row, column, columns;
 };
 
-// What is laid out next: some lines of a cache are fetched at a time, during what is computed now.
+// What is read next: some lines of a cache are fetched at a time, during what is computed now.
 struct Next {
     const char* begin;
     const char* end;
@@ -146,11 +183,34 @@ struct Next {
     }
 };
 
-// The left side by rows, or laid out: the first words of rows, then the next ones.
-template <class T, bool BY_ROWS, int TALL, int VECTORS>
-inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sums<T>& kept, int64_t row) {
+// Tiles go where they belong.
+struct Nothing {
+    static constexpr bool IN_PLACE = true;
+    void ahead(int64_t, int64_t, int64_t, int64_t) const {}
+    void operator()(int64_t, int64_t, int64_t, int64_t) const {}
+};
+
+// All tiles go to one place, from which something takes them. What it needs beside them is fetched ahead.
+template <class Ahead, class Then>
+struct Follow {
+    static constexpr bool IN_PLACE = false;
+    const Ahead& ahead;
+    const Then& then;
+    void operator()(int64_t first_row, int64_t last_row, int64_t first_column, int64_t last_column) const {
+        then(first_row, last_row, first_column, last_column);
+    }
+};
+template <class Ahead, class Then>
+Follow(const Ahead&, const Then&) -> Follow<Ahead, Then>;
+
+// Rows of the left side lie a line apart; or words of a row do, and rows beside one another. A function of its
+// own, so that nothing else competes for registers.
+template <bool BY_ROWS, int TALL, int VECTORS, class T, Lies HOW>
+C10_NOINLINE void tile(
+    const T* left, int64_t left_line, const Panel<HOW>& panel, const Sums<T>& kept, int64_t row, T* out) {
     const int64_t line = BY_ROWS ? left_line : Word<T>::NUMBERS;
-    constexpr int64_t step = Word<T>::NUMBERS * (BY_ROWS ? 1 : LANES);
+    const int64_t step = BY_ROWS ? Word<T>::NUMBERS : HOW == LAID ? Word<T>::NUMBERS * LANES : left_line;
+    const int64_t panel_row = HOW == LAID ? VECTORS * LANES : panel.row;
     Vector sums[TALL][VECTORS];
     float* partial = kept.partial + row * kept.partial_row;
     #pragma GCC unroll 16
@@ -159,13 +219,16 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
         for (int v = 0; v < VECTORS; ++v)
             sums[r][v] =
                 kept.first ? Vector(0.0f) : Vector::loadu(partial + r * kept.partial_row + v * LANES);
+    const Some some(std::min(LANES, kept.columns - (VECTORS - 1) * LANES));
     for (int64_t k = 0; k < panel.depth; ++k) {
         if (BY_ROWS && TALL == ROWS)  // the next rows, which are not beside these
             fetch(reinterpret_cast<const char*>(left + (TALL + k % TALL) * line) + k / TALL * (4 * TALL));
+        const float* from = panel.begin + k * panel_row;
         Vector values[VECTORS];
         #pragma GCC unroll 16
         for (int v = 0; v < VECTORS; ++v)
-            values[v] = Vector::loadu(panel.begin + (k * VECTORS + v) * LANES);
+            values[v] = HOW == CUT && v + 1 == VECTORS ? some.load(from + v * LANES)
+                                                       : Vector::loadu(from + v * LANES);
         #pragma GCC unroll 16
         for (int r = 0; r < TALL; ++r) {
             float word;
@@ -175,7 +238,6 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
             for (int v = 0; v < VECTORS; ++v) sums[r][v] = Word<T>::add(factor, values[v], sums[r][v]);
         }
     }
-    T* out = kept.out + row * kept.out_row;
     #pragma GCC unroll 16
     for (int r = 0; r < TALL; ++r)
         #pragma GCC unroll 16
@@ -188,15 +250,19 @@ inline void tile(const T* left, int64_t left_line, const Panel& panel, const Sum
                     std::min(LANES, kept.columns - v * LANES));
 }
 
-template <bool BY_ROWS, class T>
+template <bool BY_ROWS, class T, Lies HOW, class Follow>
 inline void tiles(
-    int64_t vectors, int64_t rows, const T* left, int64_t line, const Panel& panel, const Sums<T>& kept,
-    int64_t row, Next& next) {
+    int64_t vectors, int64_t rows, const T* left, int64_t line, const Panel<HOW>& panel, const Sums<T>& kept,
+    int64_t row, Next& next, const Follow& follow) {
     const auto of_height = [&](auto tall, auto wide) {
         constexpr int TALL = decltype(tall)::value, VECTORS = decltype(wide)::value;
         for (; rows >= TALL; rows -= TALL, row += TALL, left += TALL * (BY_ROWS ? line : Word<T>::NUMBERS)) {
             next.some();
-            tile<T, BY_ROWS, TALL, VECTORS>(left, line, panel, kept, row);
+            const int64_t top = kept.row + row;
+            if (kept.last) follow.ahead(top, top + TALL, kept.column, kept.column + kept.columns);
+            tile<BY_ROWS, TALL, VECTORS>(
+                left, line, panel, kept, row, kept.out + (Follow::IN_PLACE ? row * kept.out_row : 0));
+            if (kept.last) follow(top, top + TALL, kept.column, kept.column + kept.columns);
         }
     };
     const auto all = [&](auto wide) {
@@ -210,33 +276,56 @@ inline void tiles(
     else all(std::integral_constant<int, WIDE>());
 }
 
+// Into how many parts the columns are taken apart, so that all threads have about as much to do. A product
+// that is wider than high is rather taken apart so, as each thread then lays out what it reads.
+inline int64_t parts_across(int64_t rows, int64_t columns, int64_t threads) {
+    const int64_t high = (rows + ROWS - 1) / ROWS, wide = (columns + LANES - 1) / LANES;
+    int64_t best = 1, least = std::numeric_limits<int64_t>::max();
+    for (int64_t across = 1; across <= std::min(threads, wide); ++across) {
+        if (threads % across) continue;
+        const int64_t down = threads / across;
+        const int64_t most = (high + down - 1) / down * ((wide + across - 1) / across);
+        if (most < least || (columns > rows && most <= least + least / 16)) {
+            best = across;
+            least = std::min(least, most);
+        }
+    }
+    return best;
+}
+
 // The share of thread `thread` of `threads`, which all meet at every barrier. A side is by rows where numbers
 // of a row lie beside one another, and a line of it is from there to the next row, or column. The right side
 // is laid out for `most` sums at once, for all threads; if these are not all, `partial` keeps sums meanwhile.
-template <class T, bool LEFT_BY_ROWS, bool RIGHT_BY_ROWS>
+template <class T, bool LEFT_BY_ROWS, bool RIGHT_BY_ROWS, class Follow>
 inline void product(
     const T* left, int64_t left_line, const T* right, int64_t right_line, T* out, int64_t out_row,
     int64_t rows, int64_t inner, int64_t columns, int64_t most,
-    float* laid, float* partial, int64_t thread, int64_t threads) {
-    constexpr int64_t NUMBERS = Word<T>::NUMBERS, TALL = 128, DEEP = 128;  // rows and words that stay near
-    const Panels panels(columns);
-    const int64_t padded = panels.vectors * LANES;
-    const int64_t across = std::min(panels.count, std::max<int64_t>(1, threads * ROWS / rows));
-    const int64_t down = threads / across, part = thread / across, beside = thread % across;
-    const int64_t first_row = rows * part / down, last_row = part < down ? rows * (part + 1) / down : 0;
+    float* laid, float* partial, int64_t thread, int64_t threads, const Follow& follow) {
+    constexpr int64_t NUMBERS = Word<T>::NUMBERS;
+    const int64_t padded = Panels(columns).vectors * LANES;
+    const int64_t across = most < inner ? 1 : parts_across(rows, columns, threads), down = threads / across;
+    const int64_t part = thread / across, beside = thread % across;
+    const int64_t first_row = rows * part / down, last_row = rows * (part + 1) / down;
+    const int64_t first_column = padded / LANES * beside / across * LANES;
+    const int64_t last_column = std::min(columns, padded / LANES * (beside + 1) / across * LANES);
+    const Panels panels(last_column - first_column);
+    laid += first_column * (most / NUMBERS);
+    right += first_column * (RIGHT_BY_ROWS ? 1 : right_line);
     const Lines near(LEFT_BY_ROWS ? 0 : TALL * DEEP);
     const Lines own(most < inner || inner <= DEEP * NUMBERS ? 0 : TALL * padded);
     for (int64_t begin = 0; begin < inner; begin += most) {
         const int64_t words = std::min(most, inner - begin) / NUMBERS, blocks = (words + DEEP - 1) / DEEP;
         if (RIGHT_BY_ROWS)
             lay_rows(
-                right + begin * right_line, right_line, columns, words,
-                words * thread / threads, words * (thread + 1) / threads, panels, laid);
+                right + begin * right_line, right_line, last_column - first_column, words,
+                words * part / down, words * (part + 1) / down, panels, laid);
         else
             lay_columns(
-                right + begin, right_line, columns, words,
-                panels.vectors * thread / threads, panels.vectors * (thread + 1) / threads, panels, laid);
-        #pragma omp barrier
+                right + begin, right_line, last_column - first_column, words,
+                panels.vectors * part / down, panels.vectors * (part + 1) / down, panels, laid);
+        if (down > 1) {
+            #pragma omp barrier
+        }
         const int64_t later = RIGHT_BY_ROWS ? std::max<int64_t>(0, std::min(most, inner - begin - most)) : 0;
         const T* after = right + (begin + most) * right_line;
         Next next{
@@ -252,27 +341,89 @@ inline void product(
                 const T* from = LEFT_BY_ROWS ? left + m * left_line + number : left + number * left_line + m;
                 if (!LEFT_BY_ROWS)
                     lay_vectors(from, left_line, count, depth, near.begin);
-                const int64_t end = panels.count * (beside + 1) / across;
-                for (int64_t p = panels.count * beside / across; p < end; ++p) {
+                for (int64_t p = 0; p < panels.count; ++p) {
                     const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
-                    const int64_t column = start * LANES, width = std::min(wide * LANES, columns - column);
-                    const Panel panel{laid + start * words * LANES + k * wide * LANES, depth};
+                    const int64_t column = first_column + start * LANES;
+                    const int64_t width = std::min(wide * LANES, last_column - column);
+                    const Panel<LAID> panel{laid + (start * words + k * wide) * LANES, wide * LANES, depth};
                     const Sums<T> sums{
                         kept + column, padded, first, last,
-                        out + m * out_row + column, out_row, width};
+                        Follow::IN_PLACE ? out + m * out_row + column : out, out_row,
+                        m, column, width};
                     if (LEFT_BY_ROWS)
-                        tiles<true>(wide, count, from, left_line, panel, sums, 0, next);
+                        tiles<true>(wide, count, from, left_line, panel, sums, 0, next, follow);
                     else
                         for (int64_t i = 0; i < count; i += LANES)
                             tiles<false>(
                                 wide, std::min(LANES, count - i),
-                                reinterpret_cast<const T*>(near.begin + i * depth), 0, panel, sums, i, next);
+                                reinterpret_cast<const T*>(near.begin + i * depth), NUMBERS * LANES, panel,
+                                sums, i, next, follow);
                 }
             }
         if (begin + most < inner) {
             #pragma omp barrier
         }
     }
+}
+
+// Into how many parts rows that are summed over are taken apart at most: with few of them, adding sums of
+// several threads takes longer than it helps.
+inline int64_t most_parts(int64_t inner, int64_t threads) {
+    return std::max<int64_t>(1, std::min<int64_t>(threads, inner / 512));
+}
+
+// Summed over the rows of two sides, both read where they lie. Each thread takes some rows and all sums, or
+// all rows and some sums; `partial` keeps the sums of threads, or those of the first rows.
+inline void product_over_rows(
+    const float* left, int64_t left_row, const float* right, int64_t right_row, float* out, int64_t out_row,
+    int64_t rows, int64_t inner, int64_t columns, float* partial, int64_t thread, int64_t threads) {
+    const Panels panels(columns);
+    int64_t parts = most_parts(inner, threads);
+    while (threads % parts) --parts;
+    const int64_t part = thread % parts;
+    const int64_t down = threads / parts, beside = thread / parts;
+    const int64_t first_row = rows * beside / down, last_row = rows * (beside + 1) / down;
+    const int64_t begin = inner * part / parts, end = inner * (part + 1) / parts;
+    const int64_t blocks = (end - begin + DEEP - 1) / DEEP, padded = panels.vectors * LANES;
+    float* sums = partial + part * rows * padded;
+    for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t k = begin + (end - begin) * block / blocks;
+        const int64_t after = begin + (end - begin) * (block + 1) / blocks, depth = after - k;
+        const int64_t later = down == 1 ? std::min(after + depth, end) : after;
+        const auto lines = [&](const float* side, int64_t row) {
+            return Next{
+                reinterpret_cast<const char*>(side + after * row),
+                reinterpret_cast<const char*>(side + later * row)};
+        };
+        Next next[] = {lines(left, left_row), lines(right, right_row)};
+        for (int64_t p = 0; p < panels.count; ++p) {
+            const int64_t start = panels.start(p), wide = panels.start(p + 1) - start;
+            const int64_t column = start * LANES, width = std::min(wide * LANES, columns - column);
+            const Sums<float> kept{
+                sums + column, padded, block == 0, parts == 1 && block + 1 == blocks,
+                out + column, out_row, 0, column, width};
+            const auto all = [&](const auto& panel) {
+                for (int64_t m = first_row; m < last_row; m += ROWS) {
+                    next[0].some();
+                    tiles<false>(
+                        wide, std::min(ROWS, last_row - m), left + k * left_row + m, left_row, panel, kept, m,
+                        next[1], Nothing());
+                }
+            };
+            const float* from = right + k * right_row + column;
+            if (width == wide * LANES) all(Panel<WHOLE>{from, right_row, depth});
+            else all(Panel<CUT>{from, right_row, depth});
+        }
+    }
+    #pragma omp barrier
+    if (parts == 1) return;
+    for (int64_t m = rows * thread / threads; m < rows * (thread + 1) / threads; ++m)
+        for (int64_t n = 0; n < columns; n += LANES) {
+            Vector sum = Vector::loadu(partial + m * padded + n);
+            for (int64_t i = 1; i < parts; ++i)
+                sum = sum + Vector::loadu(partial + (i * rows + m) * padded + n);
+            sum.store(out + m * out_row + n, std::min(LANES, columns - n));
+        }
 }
 
 }  // namespace pyrovae_panels

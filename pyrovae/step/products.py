@@ -14,8 +14,9 @@ from torch._inductor.lowering import lowerings
 from torch._inductor.mkldnn_ir import LinearUnary
 from torch._inductor.virtualized import V
 
-from pyrovae.step import panel_products, small_products
+from pyrovae.step import panel_products, products_over_rows, small_products
 from pyrovae.step.panel_products import PanelProduct
+from pyrovae.step.products_over_rows import ProductOverRows
 from pyrovae.step.small_products import SmallProduct
 
 aten = torch.ops.aten
@@ -31,6 +32,9 @@ def lowering(left: Any, right: Any) -> Any:
         return by_library(left, right)
     if dtype == torch.float32 and size < LARGE and small_products.suits(left, right):
         return SmallProduct.of(left, right)
+    across, beside = _strides()
+    if (across, beside) == (1, 1) and products_over_rows.suits(left, right):
+        return ProductOverRows.of(left, right)
     if panel_products.suits(left, right):
         return PanelProduct.of(left, right)
     if dtype != torch.float32 or size < LARGE:
@@ -38,10 +42,16 @@ def lowering(left: Any, right: Any) -> Any:
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return by_library(left, right)
     # A left side by columns is written by rows first. Where the right one is smaller, that is, instead.
-    node: Any = V.graph.current_node.args[0]
-    if node.meta["val"].stride(1) != 1 and rows * inner > (inner + rows) * columns:
+    if across == 1 and rows * inner > (inner + rows) * columns:
         return _turned(_by_onednn(_turned(right), left))
     return _by_onednn(left, _turned(right))
+
+
+def _strides() -> tuple[int, int]:
+    """From a row of the left side to the next, and from a column of the right one."""
+    sides: Any = V.graph.current_node.args
+    left, right = (side.meta["val"] for side in sides)
+    return left.stride(0), right.stride(1)
 
 
 def _turned(side: Any) -> Any:

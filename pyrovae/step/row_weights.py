@@ -199,11 +199,10 @@ def _at_once(node: Node) -> Node:
 
 def _of_columns(left: Node, rows: Node, weight: Node, sums: list[Node]) -> Node:
     """Of the left side, whose columns are weighted, with rows; and their sums at once."""
-    across = turn(weight)
-    left = _times(left, across)
+    tall = _times(turn(left), weight)
     if not sums:
-        return put(aten.mm.default, left, rows)
-    both = put(aten.mm.default, put(aten.cat.default, [left, across]), rows)
+        return put(aten.mm.default, turn(tall), rows)
+    both = put(aten.mm.default, turn(put(aten.cat.default, [tall, weight], 1)), rows)
     last = tensor_of(both).shape[0] - 1
     total = put(aten.slice.Tensor, both, 0, last, last + 1)
     for node in sums:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch._inductor.lowering  # first: the parts below import one another
 from torch._inductor import config, ir, scheduler
+from torch._inductor.choices import InductorChoices
 from torch._inductor.codegen.cpp import get_export_declaration
 from torch._inductor.codegen.cpp_gemm_template import gen_2d_view_of_epilogue_buf
 from torch._inductor.codegen.cpp_template import CppTemplate
@@ -21,6 +24,7 @@ from torch._inductor.virtualized import V
 
 # Whether what follows a product can be kept apart.
 APART = hasattr(scheduler, "_is_epilogue_fusion_enabled")
+score_of_inductor: Any = getattr(InductorChoices, "score_fusion", None)
 
 
 class WrittenProduct(CppTemplate):
@@ -28,7 +32,6 @@ class WrittenProduct(CppTemplate):
 
     called: str
     text: str
-    followed = True  # whether it has a place for what is done with its elements
 
     def __init__(self, sides: Sequence[Any], layout: Any) -> None:
         super().__init__(self.called, list(sides), layout, parallel_num_threads())
@@ -40,8 +43,13 @@ class WrittenProduct(CppTemplate):
         for side in (left, right):
             side.freeze_layout()
         node = cls([left, right], layout).generate().output_node()
-        node.data.data.allow_epilogue_fusion = cls.followed
+        node.data.data.allow_epilogue_fusion = cls.followed(left.get_dtype())
         return node
+
+    @classmethod
+    def followed(cls, dtype: torch.dtype) -> bool:
+        """Whether it has a place for what is done with its elements."""
+        return True
 
     @abstractmethod
     def values(self, size: tuple[int, int, int], strides: list[tuple[int, int]]) -> dict[str, Any]:
@@ -56,7 +64,8 @@ class WrittenProduct(CppTemplate):
         **options: Any,
     ) -> str:
         """The code."""
-        if epilogue_nodes and not self.followed:  # or they would be left out
+        dtype = self.input_nodes[0].get_dtype()
+        if epilogue_nodes and not self.followed(dtype):  # or they would be left out
             raise RuntimeError(
                 f"something was joined to a {self.called}, which was to be kept apart"
             )
@@ -89,6 +98,29 @@ class WrittenProduct(CppTemplate):
         with patch.object(V.graph, "get_dtype", self._fake_get_dtype(product)):
             text: str = self._template_from_string(self.text).render(**common, **values)
         return self.header().getvalue() + text
+
+
+def score(scheduling: Any, first: Any, second: Any) -> Any:
+    """Of Inductor, for joining two; highest where a product need not be written then."""
+    found = score_of_inductor(scheduling, first, second)
+    if not first.is_template() or second.is_template():
+        return found
+    users = {
+        user.get_name()
+        for output in first.get_outputs()
+        for user in output.users
+        if not user.is_weak  # does not read it
+    }
+    alone = users <= second.get_operation_names()
+    return replace(found, template_score=found.template_score + 2) if alone else found
+
+
+@contextmanager
+def joined_first() -> Iterator[None]:
+    """In place of Inductor's own order, where it has one."""
+    own = patch.object(InductorChoices, "score_fusion", staticmethod(score))
+    with own if score_of_inductor else nullcontext():
+        yield
 
 
 def vector() -> int:

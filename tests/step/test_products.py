@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch._inductor import config
 
-from pyrovae.step import panel_products, products
+from pyrovae.step import panel_products, products, products_over_rows
 from pyrovae.step.lowering import lower
 from pyrovae.step.panel_products import PanelProduct
+from pyrovae.step.products_over_rows import ProductOverRows
 from pyrovae.step.small_products import LONGEST, SmallProduct
 
 PRECISIONS = [torch.float32, torch.bfloat16]
@@ -27,6 +28,7 @@ def taken(monkeypatch):
     monkeypatch.setattr(products, "by_library", noted("library", products.by_library))
     monkeypatch.setattr(SmallProduct, "of", noted("small", SmallProduct.of))
     monkeypatch.setattr(PanelProduct, "of", noted("panels", PanelProduct.of))
+    monkeypatch.setattr(ProductOverRows, "of", noted("over rows", ProductOverRows.of))
     monkeypatch.setattr(products.Linear, "create", noted("oneDNN", products.Linear.create))
     with config.patch(fx_graph_cache=False):  # what lies there is not lowered again
         yield names
@@ -69,16 +71,17 @@ def made(rows, inner, columns):
 @pytest.mark.parametrize(
     ("size", "names"),
     [
-        ((256, 128, 128), ["panels"] * 3),
+        ((256, 128, 128), ["panels", "panels", "over rows"]),
         ((255, 128, 128), ["small"] * 3),
-        ((260, 70, 301), ["panels"] * 3),
+        ((260, 70, 301), ["panels", "panels", "over rows"]),
         ((1, 2100, 2100), ["oneDNN", "oneDNN"]),
         ((6, 64, 64), ["library", "library", "small"]),
         ((LONGEST + 1, 30, 50), ["small", "small", "library"]),
         ((16, 16, 16), ["library"] * 3),
-        ((600, 50, 40), ["small", "small", "panels"]),
+        ((600, 50, 40), ["small", "small", "over rows"]),
         ((600, 40, 40), ["small", "small", "library"]),
-        ((2200, 500, 300), ["panels", "panels", "oneDNN"]),
+        ((2200, 500, 300), ["panels", "panels", "over rows"]),
+        ((40, 1100, 1000), ["panels", "oneDNN", "panels"]),
     ],
 )
 def test_compiled_products_equal_eager_ones(size, names, taken):
@@ -134,7 +137,8 @@ def test_panels_of_any_size(taken, dtype):
         return [*over_rows, *in_parts, *(wide[:m] @ narrow for m in (20, 33, 131, 700))]
 
     as_exact(parts_of(function, dtype), x, y, wide, narrow)
-    assert taken == ["panels"] * (len(sizes) + 5)
+    over_rows = "over rows" if dtype == torch.float32 or not HAS_BFLOAT16 else "panels"
+    assert taken == [over_rows] * len(sizes) + ["panels"] * 5
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
@@ -152,14 +156,37 @@ def test_panels_of_any_strides(taken, dtype):
             x.mT[:, :700] @ y.mT.contiguous()[:, :700].mT,
             x.mT @ y[1:].exp(),  # which is not written before
             x.cos().mT @ y[1:],
+            (x[100:].exp() @ x[:80]).mT @ y[1:2501],  # of another product
+            torch.cat([x.sin(), x[:, :1]], 1).mT @ y[1:],  # rows one longer
         ]
 
     as_exact(parts_of(function, dtype), x, y)
-    assert set(taken) == {"panels"}
+    assert set(taken) <= {"panels", "over rows"}
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_what_follows_panels(taken, dtype):
+@pytest.mark.parametrize("columns", [30, 64, 201, 250])
+def test_what_follows_panels(taken, dtype, columns):
+    x, weight = made(2200, 300, columns)
+    by_rows = torch.randn(columns, generator=torch.Generator().manual_seed(1))
+
+    def followed(x, weight, by_rows):
+        first, second, third = (x @ (weight * scale).mT / 10 for scale in (1, 2, 3))
+        mask = x[:, :columns] > 0
+        return [
+            (first + by_rows).relu(),
+            first.view(20, 110, columns).sum(1),
+            (second * mask).view(20, 110, columns) * x[:110, :1],
+            third,
+            third.view(100, 22, columns).exp().mT,
+            (x @ weight.mT - by_rows).sum(0),
+        ]
+
+    as_exact(parts_of(followed, dtype), x, weight, by_rows)
+    assert set(taken) == {"panels"}
+
+
+def test_what_follows_products_over_rows():
     x, y = made(2000, 30, 2000)
     added = torch.randn(30, 30, generator=torch.Generator().manual_seed(1))
 
@@ -172,12 +199,35 @@ def test_what_follows_panels(taken, dtype):
             (x.mT @ y - added).sum(0),
         ]
 
-    as_exact(parts_of(followed, dtype), x, y, added)
-    assert set(taken) == {"panels"}
+    as_exact(followed, x, y, added)
+
+
+def test_what_alone_needs_a_product_is_joined_to_it(monkeypatch):
+    x, weight = made(2200, 300, 200)
+    hidden = x[:, :200].contiguous()
+    joined = []
+    render = PanelProduct.render
+
+    def noted(*args, epilogue_nodes=(), **options):
+        joined.extend(epilogue_nodes or ())
+        return render(*args, epilogue_nodes=epilogue_nodes, **options)
+
+    def function(x, weight, hidden):
+        # The second reads the same, which is why Inductor would rather join it to what follows the product.
+        return [
+            (x @ weight.mT) * (hidden > 0),
+            torch.cat([hidden * weight[:, 0], hidden[:, :1]], 1),
+        ]
+
+    monkeypatch.setattr(PanelProduct, "render", noted)
+    with config.patch(fx_graph_cache=False):
+        as_exact(function, x, weight, hidden)
+    assert len(joined) == 1
 
 
 def test_no_panels_where_inductor_joins_what_follows_to_every_product(monkeypatch, taken):
-    monkeypatch.setattr(panel_products, "APART", False)
+    for module in (panel_products, products_over_rows):
+        monkeypatch.setattr(module, "APART", False)
     as_exact(lambda x, y: [(x.mT @ y).tanh()], *(tensor / 50 for tensor in made(2048, 30, 2048)))
     assert taken == ["library"]
 
@@ -223,10 +273,12 @@ def test_a_product_that_is_not_a_number(size):
     torch.testing.assert_close(found, x @ weight.mT, rtol=1e-5, atol=1e-4, equal_nan=True)
 
 
-@pytest.mark.parametrize("rows", [61, 1500, 5000])
-@pytest.mark.parametrize(("then", "now"), [(1, 1), (3, 1), (os.cpu_count(), 1), (1, 3)])
-def test_products_by_any_number_of_threads(then, now, rows):
-    before, tensors = torch.get_num_threads(), made(rows, 50, 40)
+@pytest.mark.parametrize(
+    "size", [(61, 50, 40), (1500, 50, 40), (5000, 50, 40), (40, 300, 250), (8, 9000, 17)]
+)
+@pytest.mark.parametrize(("then", "now"), [(1, 1), (3, 1), (os.cpu_count(), 1), (1, 6)])
+def test_products_by_any_number_of_threads(then, now, size):
+    before, tensors = torch.get_num_threads(), made(*size)
     torch.set_num_threads(then)
     try:
         function = lower(loss_and_gradients, tensors)
