@@ -121,7 +121,7 @@ def multiplies_bfloat16() -> bool:
 class PanelProduct(WrittenProduct):
     """(M, K) by (K, N), by rows or columns each, both in single precision or both in bfloat16."""
 
-    called = "panel_product"
+    called, first = "panel_product", True  # large as it is
     text = f"{{% raw %}}{PANELS.read_text()}{{% endraw %}}{WHOLE}"
 
     @classmethod

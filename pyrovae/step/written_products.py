@@ -32,6 +32,7 @@ class WrittenProduct(CppTemplate):
 
     called: str
     text: str
+    first = False  # whether what alone needs it is joined to it before other loops are joined
 
     def __init__(self, sides: Sequence[Any], layout: Any) -> None:
         super().__init__(self.called, list(sides), layout, parallel_num_threads())
@@ -104,6 +105,8 @@ def score(scheduling: Any, first: Any, second: Any) -> Any:
     """Of Inductor, for joining two; highest where a product need not be written then."""
     found = score_of_inductor(scheduling, first, second)
     if not first.is_template() or second.is_template():
+        return found
+    if not getattr(first.get_template_node().template, "first", False):
         return found
     users = {
         user.get_name()

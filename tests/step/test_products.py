@@ -81,12 +81,16 @@ def made(rows, inner, columns):
         ((600, 50, 40), ["small", "small", "over rows"]),
         ((600, 40, 40), ["small", "small", "library"]),
         ((2200, 500, 300), ["panels", "panels", "over rows"]),
-        ((40, 1100, 1000), ["panels", "oneDNN", "panels"]),
     ],
 )
 def test_compiled_products_equal_eager_ones(size, names, taken):
     same(loss_and_gradients, *made(*size))
     assert taken == names
+
+
+def test_a_library_is_faster_with_a_side_that_is_large_and_read_once(taken):
+    as_exact(loss_and_gradients, *made(20, 1100, 1000))
+    assert taken == ["panels", "oneDNN", "panels"]
 
 
 def test_small_products_of_any_size(taken):
