@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py                     # everything there is an environment for
     python scripts/benchmark.py --workload small --rounds 5 --json times.json
+    python scripts/benchmark.py --device cuda       # on a GPU
 
 Peers that need packages of the extra ``benchmark`` (NumPyro, pythae) are left out where those are missing.
 JAX may live in an environment of its own: ``--jax-python PATH``.
@@ -21,11 +22,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pyrovae.storage.files import write_json
 
 PEERS = Path(__file__).parent / "benchmark_peers"
 sys.path.insert(0, str(PEERS))
 
+from devices import unfit  # noqa: E402
 from workloads import WORKLOADS, Workload  # noqa: E402
 
 PAUSE = (
@@ -58,17 +62,18 @@ def applies(peer: str, workload: Workload) -> bool:
 class Worker:
     """A process that takes steps on request."""
 
-    def __init__(self, python: str, peer: str, workload: str, threads: int) -> None:
+    def __init__(self, python: str, peer: str, workload: str, threads: int, device: str) -> None:
         self.peer = peer
         environment = os.environ | {
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
+            "JAX_PLATFORMS": device.partition(":")[0],
         }
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(PEERS), str(PEERS.parent.parent), os.environ.get("PYTHONPATH", "")]
         )
         self.process = subprocess.Popen(
-            [python, str(PEERS / "worker.py"), peer, workload],
+            [python, str(PEERS / "worker.py"), peer, workload, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if not os.environ.get("BENCHMARK_SHOW_ERRORS") else None,
@@ -107,7 +112,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     workers = []
     for peer in peers:
         python = options.jax_python if peer.startswith("numpyro") else sys.executable
-        workers.append(Worker(python, peer, name, options.threads))
+        workers.append(Worker(python, peer, name, options.threads, options.device))
     for _ in range(options.rounds):
         for worker in workers:
             if worker.ready is not None:
@@ -168,16 +173,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="turns of each peer")
     parser.add_argument("--measurements", type=int, default=10, help="in each turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, or one of several: cuda:1")
     parser.add_argument("--jax-python", default=sys.executable, help="an interpreter with NumPyro")
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     options = parser.parse_args()
+    if message := unfit(options.device):
+        parser.error(message)
     results = {name: measure(name, options) for name in options.workload or WORKLOADS}
     print(table(results))
     if options.json:
-        write(options.json, results, options.threads)
+        write(options.json, results, options.threads, options.device)
 
 
-def write(path: Path, results: dict[str, dict[str, Any]], threads: int) -> None:
+def write(path: Path, results: dict[str, dict[str, Any]], threads: int, device: str) -> None:
     """Write the numbers; other workloads that a file of the same machine holds are kept."""
     machine = {
         "cores": os.cpu_count(),
@@ -185,6 +193,8 @@ def write(path: Path, results: dict[str, dict[str, Any]], threads: int) -> None:
         "threads": threads,
         "versions": {name: version(name) for name in ("torch", "pyro-ppl")},
     }
+    if device != "cpu":
+        machine["device"] = torch.cuda.get_device_name(device)
     before = json.loads(path.read_text()) if path.exists() else {}
     kept = before.get("results", {}) if before.get("machine") == machine else {}
     found = {

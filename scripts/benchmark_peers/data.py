@@ -11,7 +11,7 @@ def batches(workload: Workload) -> list[Tensor]:
     """Fifty batches of zeros and ones."""
     generator = torch.Generator().manual_seed(workload.seed)
     shape = (50, workload.batch, workload.features)
-    return list(torch.rand(shape, generator=generator).round())
+    return list(torch.rand(shape, generator=generator).round().to(workload.device))
 
 
 def bit_pixels(workload: Workload) -> bool:

@@ -14,7 +14,9 @@ from pyrovae.models import VAE, GaussianMixture
 def make(w: Workload) -> tuple[Any, Any]:
     """Model and guide."""
     if w.components:
-        return GaussianMixture(w.features, components=w.components), lambda x: None
+        mixture = GaussianMixture(w.features, components=w.components)
+        return mixture.to(w.device), lambda x: None
     likelihood: Any = "bernoulli" if bit_pixels(w) else "gaussian"
     model = VAE(w.features, latent=w.latent, hidden=w.hidden[::-1], likelihood=likelihood)
-    return model, Amortized(w.features, w.latent, hidden=w.hidden)
+    guide = Amortized(w.features, w.latent, hidden=w.hidden)
+    return model.to(w.device), guide.to(w.device)

@@ -52,8 +52,9 @@ def trainer(workload: Workload) -> Run:
     else:
         config = IWAEConfig(**common, reconstruction_loss="bce", number_samples=workload.particles)
         model = IWAE(config, **parts)
+    model = model.to(workload.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    data = [BaseDataset(x, torch.zeros(len(x)))[:] for x in batches(workload)]
+    data = [BaseDataset(x, x.new_zeros(len(x)))[:] for x in batches(workload)]
 
     def run(steps: int) -> None:
         for n in range(steps):

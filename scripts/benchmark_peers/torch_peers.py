@@ -37,7 +37,7 @@ class ByHand(nn.Module):
         loc, raw = self.encoder(x).chunk(2, -1)
         scale = softplus(raw + SHIFT)
         k = self.w.particles
-        noise = torch.randn(k, *loc.shape) if k > 1 else torch.randn_like(loc)
+        noise = torch.randn((k, *loc.shape) if k > 1 else loc.shape, device=loc.device)
         z = loc + scale * noise
         output = self.decoder(z)
         if bit_pixels(self.w):
@@ -73,13 +73,13 @@ def network(sizes: list[int]) -> nn.Sequential:
 def eager(workload: Workload) -> Run:
     """Eager, fused Adam."""
     torch.manual_seed(workload.seed)
-    return _trained(workload, ByHand(workload))
+    return _trained(workload, ByHand(workload).to(workload.device))
 
 
 def compiled(workload: Workload) -> Run:
     """``torch.compile`` of the loss, fused Adam."""
     torch.manual_seed(workload.seed)
-    model = ByHand(workload)
+    model = ByHand(workload).to(workload.device)
     model.compile()
     return _trained(workload, model)
 

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from workloads import WORKLOADS
 
@@ -30,14 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("peer", help="module.function, such as pyro.stock")
     parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("device")
     options = parser.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever a peer prints is no answer
 
     began = time.perf_counter()
     family, _, name = options.peer.partition(".")
     peers = importlib.import_module(MODULES[family])
-    run = getattr(peers, name)(WORKLOADS[options.workload])
-    workload = WORKLOADS[options.workload]
+    workload = replace(WORKLOADS[options.workload], device=options.device)
+    run = finished(getattr(peers, name)(workload), family, options.device)
     steps = workload.epoch if name in ("scan", "steps") else workload.block
     for _ in range(5):
         run(steps)
@@ -46,6 +48,19 @@ def main() -> None:
         run(steps)  # what was not used for a while is cold
         times = [measured(run, steps) for _ in range(int(line))]
         print(json.dumps({"seconds": times}), file=answers, flush=True)
+
+
+def finished(run: Callable[[int], None], family: str, device: str) -> Callable[[int], None]:
+    """The same, and not only asked of an accelerator. NumPyro's waits by itself."""
+    if device == "cpu" or family == "numpyro":
+        return run
+    import torch
+
+    def whole(steps: int) -> None:
+        run(steps)
+        torch.accelerator.synchronize()
+
+    return whole
 
 
 def measured(run: Callable[[int], None], steps: int) -> float:

@@ -19,6 +19,7 @@ class Workload:
     components: int = 0  # of a mixture; 0 is a VAE
     block: int = 10  # steps timed at once
     epoch: int = 100  # steps of one scan
+    device: str = "cpu"  # or "cuda"
 
     @property
     def seed(self) -> int:
