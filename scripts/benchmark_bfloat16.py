@@ -26,13 +26,12 @@ PEERS = Path(__file__).parent / "benchmark_peers"
 sys.path[:0] = [str(PEERS), str(PEERS.parent.parent)]
 
 from data import batches  # noqa: E402
-from programs import make  # noqa: E402
+from programs import make, objective  # noqa: E402
 from workloads import WORKLOADS, Workload  # noqa: E402
 
 from pyrovae import SVI  # noqa: E402
 from pyrovae.data import MNIST  # noqa: E402
 from pyrovae.evidence import ImportanceSampling  # noqa: E402
-from pyrovae.objectives import ELBO, IWAE  # noqa: E402
 from pyrovae.step.precision import Precision  # noqa: E402
 from pyrovae.storage.files import write_json  # noqa: E402
 
@@ -46,12 +45,11 @@ def fits(workload: Workload) -> dict[Precision, tuple[Any, Any, SVI]]:
     """By precision, model, guide and SVI from the same parameters."""
     torch.manual_seed(workload.seed)
     programs = make(workload)
-    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
     made: dict[Precision, tuple[Any, Any, SVI]] = {}
     for precision in PRECISIONS:
         model, guide = copy.deepcopy(programs)
         adam = torch.optim.Adam([*model.parameters(), *guide.parameters()], lr=1e-3)
-        svi = SVI(model, guide, adam, loss, level="compiled", precision=precision)
+        svi = SVI(model, guide, adam, objective(workload), level="compiled", precision=precision)
         made[precision] = (model, guide, svi)
     return made
 

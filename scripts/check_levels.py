@@ -9,7 +9,6 @@ from step to step: in single precision only the first steps can be compared.
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from dataclasses import replace
 from itertools import product
@@ -23,11 +22,8 @@ sys.path.insert(0, str(PEERS))
 
 from data import batches  # noqa: E402
 from devices import unfit  # noqa: E402
-from programs import make  # noqa: E402
+from programs import training  # noqa: E402
 from workloads import WORKLOADS, Workload  # noqa: E402
-
-from pyrovae import SVI  # noqa: E402
-from pyrovae.objectives import ELBO, IWAE  # noqa: E402
 
 # Steps, and the largest difference of a tensor in norms of it.
 WANTED = {torch.float64: (100, 1e-5), torch.float32: (10, 1e-4)}
@@ -37,10 +33,7 @@ def parameters(
     workload: Workload, level: Any, dtype: torch.dtype, steps: int
 ) -> list[torch.Tensor]:
     """After some steps."""
-    torch.manual_seed(workload.seed)
-    model, guide = (part.to(dtype) if hasattr(part, "to") else part for part in make(workload))
-    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
-    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
+    svi = training(workload, level, dtype)
     data = [x.to(dtype) for x in batches(workload)]
     torch.manual_seed(workload.seed)
     for n in range(steps):

@@ -25,11 +25,10 @@ PEERS = Path(__file__).parent / "benchmark_peers"
 sys.path[:0] = [str(PEERS), str(PEERS.parent.parent)]
 
 from data import batches  # noqa: E402
-from programs import make  # noqa: E402
+from programs import training  # noqa: E402
 from workloads import WORKLOADS, Workload  # noqa: E402
 
 from pyrovae import SVI  # noqa: E402
-from pyrovae.objectives import ELBO, IWAE  # noqa: E402
 
 aten = torch.ops.aten
 PRODUCTS = (aten.mm.default, aten.addmm.default, aten.bmm.default)
@@ -47,11 +46,7 @@ def milliseconds(run: Callable[[], Any], repeats: int) -> float:
 
 def trained(workload: Workload, level: Any) -> tuple[SVI, list[torch.Tensor]]:
     """An SVI after a few steps."""
-    torch.manual_seed(workload.seed)
-    model, guide = make(workload)
-    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
-    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
-    data = batches(workload)
+    svi, data = training(workload, level), batches(workload)
     for x in data[:6]:
         svi.step_tensor(x)
     return svi, data

@@ -143,8 +143,14 @@ def _own_lowerings() -> Iterator[None]:
     else:
         own[aten.mm.default] = products.lowering
         vectors, first = vector_code.patched(), written_products.joined_first()
-        modules += [panel_products, products, products_over_rows, small_products]
-        modules += [vector_code, written_products]
+        modules += [
+            panel_products,
+            products,
+            products_over_rows,
+            small_products,
+            vector_code,
+            written_products,
+        ]
     apart = patch.object(post_grad, "should_prefer_unfused_addmm", lambda match: True, create=True)
     tag = f"{torch.compiler.config.cache_key_tag} {_digest(*modules)}"
     cached = patch.object(torch.compiler.config, "cache_key_tag", tag)

@@ -43,7 +43,7 @@ extern "C" {{export}}
     {{parallel}}
     {
         {%- if epilogues %}
-        {{kernel.define_stack_allocated_buffer("tile", [tall, wide], dtype)}}
+        {{kernel.define_stack_allocated_buffer("tile", [tall, wide])}}
         const auto followed = [&](int64_t m_start, int64_t m_end, int64_t n_start, int64_t n_end) {
             {%- for width in widths %}
             if (n_end - n_start == {{width}}) {
@@ -145,7 +145,6 @@ class PanelProduct(WrittenProduct):
         numbers = 4 // dtype.itemsize
         return {
             "type": DTYPE_TO_CPP[dtype],
-            "dtype": dtype,
             "numbers": numbers,
             "tall": vector() // 2,
             "wide": WIDE * vector(),

@@ -102,9 +102,9 @@ def _product_over_rows(
     joined = sums if same and all(other < total for total in sums) else []
     with node.graph.inserting_before(min([node, *joined])):
         if right is taken:
-            product = _of_columns(left, rows, weight, joined)
+            product = _over_rows(turn(left), rows, weight, joined)
         elif joined:
-            product = turn(_of_columns(turn(right), rows, weight, joined))
+            product = turn(_over_rows(right, rows, weight, joined))
         else:
             product = put(aten.mm.default, turn(rows), _times(right, weight))
         node.replace_all_uses_with(product)
@@ -197,9 +197,9 @@ def _at_once(node: Node) -> Node:
         return put(inductor_prims.force_stride_order, node, strides)
 
 
-def _of_columns(left: Node, rows: Node, weight: Node, sums: list[Node]) -> Node:
-    """Of the left side, whose columns are weighted, with rows; and their sums at once."""
-    tall = _times(turn(left), weight)
+def _over_rows(other: Node, rows: Node, weight: Node, sums: list[Node]) -> Node:
+    """Of the other side, turned, whose rows are weighted, with rows; and their sums at once."""
+    tall = _times(other, weight)
     if not sums:
         return put(aten.mm.default, turn(tall), rows)
     both = put(aten.mm.default, turn(put(aten.cat.default, [tall, weight], 1)), rows)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from data import batches
-from programs import make
+from programs import training
 from workloads import Workload
-
-from pyrovae import SVI
-from pyrovae.objectives import ELBO, IWAE
 
 Run = Callable[[int], None]
 
@@ -34,7 +30,7 @@ def compiled(workload: Workload) -> Run:
 
 def steps(workload: Workload) -> Run:
     """Compiled, an epoch of batches at once: ``svi.steps``."""
-    svi, data = _made(workload, "compiled")
+    svi, data = training(workload, "compiled"), batches(workload)
     epoch = torch.stack([data[n % len(data)] for n in range(workload.epoch)])
 
     def run(steps: int) -> None:
@@ -45,18 +41,10 @@ def steps(workload: Workload) -> Run:
 
 
 def _trained(workload: Workload, level: Any) -> Run:
-    svi, data = _made(workload, level)
+    svi, data = training(workload, level), batches(workload)
 
     def run(steps: int) -> None:
         for n in range(steps):
             svi.step_tensor(data[n % len(data)])
 
     return run
-
-
-def _made(workload: Workload, level: Any) -> tuple[SVI, list[torch.Tensor]]:
-    torch.manual_seed(workload.seed)
-    model, guide = make(workload)
-    loss = ELBO() if workload.particles == 1 else IWAE(num_particles=workload.particles)
-    svi = SVI(model, guide, functools.partial(torch.optim.Adam, lr=1e-3), loss, level=level)
-    return svi, batches(workload)
